@@ -1,0 +1,35 @@
+# The two commands of the README. Everything is installed into .venv; nothing else on the machine is touched.
+PYTHON ?= python3
+VENV   ?= .venv
+BIN    := $(VENV)/bin
+PORT   ?= 9000
+
+.PHONY: help serve test check format clean
+help:            ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1 - /p' Makefile
+
+$(VENV)/.installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@
+
+serve: $(VENV)/.installed   ## install what is missing and serve on port 9000 (PORT=...)
+	$(BIN)/echoserver serve --port $(PORT)
+
+test: $(VENV)/.installed    ## run the tests
+	$(BIN)/python -m pytest -m 'not stress'
+
+check: $(VENV)/.installed   ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/python -m pytest -q tests/test_structure.py
+
+format: $(VENV)/.installed  ## let ruff put the code into shape
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean:           ## remove what make made
+	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
