@@ -1,0 +1,5 @@
+"""`python -m echoclient` is `echoclient`."""
+
+from echoclient.cli import main
+
+main()
