@@ -1,0 +1,28 @@
+"""A multithreaded TCP server with pluggable handlers; echo and upper-case come with it.
+
+>>> from echoserver import Server, ServerConfig
+>>> with Server(ServerConfig(port=0, handler="upper")) as server:
+...     host, port = server.address
+"""
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from echoserver.config import ServerConfig
+    from echoserver.handlers import Handler
+    from echoserver.server import Server
+
+__all__ = ["Handler", "Server", "ServerConfig"]
+
+_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config"}
+
+
+def __getattr__(name: str) -> object:
+    # Loaded on first use (PEP 562): `echoserver healthcheck` runs every few seconds and needs none of them.
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    found: object = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = found
+    return found

@@ -1,0 +1,17 @@
+"""The echo service of RFC 862: every byte goes back as it came."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from echoserver.handlers.base import Handler
+
+
+class Echo(Handler):
+    """Send every byte back as it came (RFC 862)."""
+
+    blocking: ClassVar[bool] = False
+
+    def feed(self, data: bytes) -> bytes:
+        """Return the bytes themselves; nothing is copied."""
+        return data

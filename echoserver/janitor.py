@@ -1,0 +1,166 @@
+"""One thread that enforces every time limit, so that no message pays for one.
+
+The janitor looks at each connection a few times a second and compares what has moved since it last looked. A serving
+thread therefore sets no timers and reads no clock; in exchange a limit is met up to two looks late, at most a second,
+and never early.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from queue import Empty, SimpleQueue
+from threading import Thread
+from time import monotonic
+
+from echoserver.clock import Deadline
+from echoserver.connection import LINGER_BYTES, LINGER_SECONDS, Connection
+from echoserver.metrics import CloseReason, Phase
+from echoserver.registry import ConnectionRegistry
+
+_SLOWEST_LOOK = 0.5
+_FASTEST_LOOK = 0.01
+_LINGER_LOOK = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """How long a connection may stay as it is, in seconds; 0 is off."""
+
+    idle: float
+    write: float
+
+
+@dataclass(slots=True)
+class _Watch:
+    """What the janitor saw of a connection when it last found it changed."""
+
+    moved: int
+    phase: int
+    since: float
+    unacknowledged: int
+
+
+@dataclass(slots=True)
+class _Lingering:
+    connection: Connection
+    deadline: Deadline
+    bytes_left: int
+    quiet: bool
+
+
+class Janitor:
+    """Ends connections that are late, and sees the lingering ones off.
+
+    Parameters
+    ----------
+    registry:
+        Where the live connections are.
+    limits:
+        The time limits.
+    finish:
+        Takes over a connection that has lingered long enough; closes it and counts it.
+
+    """
+
+    def __init__(self, registry: ConnectionRegistry, limits: Limits, finish: Callable[[Connection], None]) -> None:
+        self._registry = registry
+        self._limits = limits
+        self._finish = finish
+        shortest = min((limit for limit in (limits.idle, limits.write) if limit), default=0.0)
+        self._look_every = min(_SLOWEST_LOOK, max(_FASTEST_LOOK, shortest / 8)) if shortest else None
+        # Connections to linger with, from the threads that served them; `None` ends the thread.
+        self._inbox: SimpleQueue[Connection | None] = SimpleQueue()
+        self._lingering: list[_Lingering] = []  # the janitor thread's own
+        self._thread = Thread(target=self._run, name="janitor", daemon=True)
+
+    def start(self) -> None:
+        """Start the thread."""
+        self._thread.start()
+
+    def stop(self, deadline: Deadline) -> list[Thread]:
+        """End the thread, and with it all lingering; return it if it is still alive at the deadline."""
+        self._inbox.put(None)
+        self._thread.join(deadline.timeout())
+        return [self._thread] if self._thread.is_alive() else []
+
+    def linger(self, connection: Connection) -> None:
+        """Take over a connection that has ended but whose peer may still be sending; its thread is free at once."""
+        self._inbox.put(connection)
+
+    def _run(self) -> None:
+        next_look = monotonic()
+        while True:
+            try:
+                arrival = self._inbox.get(timeout=self._pause(next_look))
+            except Empty:
+                pass
+            else:
+                if arrival is None:
+                    break
+                self._lingering.append(_Lingering(arrival, Deadline(LINGER_SECONDS), LINGER_BYTES, quiet=False))
+                continue
+            if self._lingering:
+                self._linger_on()
+            if self._look_every is not None and monotonic() >= next_look:
+                self.look(monotonic())
+                next_look = monotonic() + self._look_every
+        for late in self._lingering:
+            self._finish(late.connection)
+
+    def _pause(self, next_look: float) -> float | None:
+        """Return how long to wait for an arrival; `None`, without limit, where there is nothing to look after."""
+        pauses = [_LINGER_LOOK] if self._lingering else []
+        if self._look_every is not None:
+            pauses.append(max(0.0, next_look - monotonic()))
+        return min(pauses) if pauses else None
+
+    def look(self, now: float) -> None:
+        """Look once at every connection and end those that are late.
+
+        Parameters
+        ----------
+        now:
+            The monotonic time, in seconds.
+
+        """
+        for connection in self._registry.live():
+            tally = connection.tally
+            moved = tally.bytes_in + tally.bytes_out
+            phase = tally.phase
+            watch = connection.watch
+            if not isinstance(watch, _Watch) or watch.moved != moved or watch.phase != phase:
+                pending = connection.unacknowledged() if phase == Phase.SENDING else 0
+                connection.watch = _Watch(moved, phase, now, pending)
+            elif phase == Phase.RECEIVING:
+                if self._limits.idle and now - watch.since >= self._limits.idle:
+                    connection.end(CloseReason.IDLE)
+            elif phase == Phase.SENDING and self._limits.write and now - watch.since >= self._limits.write:
+                self._judge_sender(connection, watch, now)
+
+    def _judge_sender(self, connection: Connection, watch: _Watch, now: float) -> None:
+        """End a connection whose peer takes nothing; one that is merely slow gets the time again.
+
+        A blocking send returns only when the kernel has taken everything, so the tally stands still although a slow
+        peer is reading. The kernel knows: what it has yet to see acknowledged shrinks.
+        """
+        pending = connection.unacknowledged()
+        if pending < watch.unacknowledged:
+            watch.since, watch.unacknowledged = now, pending
+        else:
+            connection.end(CloseReason.STALLED)
+
+    def _linger_on(self) -> None:
+        """Take in what lingering peers sent, and let go those that need no more of it."""
+        staying = []
+        for late in self._lingering:
+            dropped = late.connection.discard(late.bytes_left)
+            late.bytes_left -= max(0, dropped)
+            served = late.quiet and dropped == 0 and late.connection.unacknowledged() == 0
+            late.quiet = dropped == 0
+            enough = late.bytes_left <= 0 or late.deadline.expired or late.connection.ending is CloseReason.CUT
+            if dropped < 0 or served or enough:
+                self._finish(late.connection)
+            else:
+                staying.append(late)
+        self._lingering = staying

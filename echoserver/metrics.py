@@ -1,0 +1,140 @@
+"""Counting: each connection in its own `Tally`, all of them together in `Metrics`.
+
+A semaphore costs about fifteen times what a plain lock does, so no message pays for one. A connection counts in its own
+tally, which only the thread that serves it writes; the totals are touched twice in a connection's life, when it opens
+and when it ends.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from threading import BoundedSemaphore
+
+
+class CloseReason(StrEnum):
+    """How a connection ended."""
+
+    EOF = "eof"
+    """The peer said all it had to say, and was answered."""
+    IDLE = "idle"
+    """Nothing moved for the idle timeout."""
+    STALLED = "stalled"
+    """The peer took nothing of its reply for the write timeout."""
+    RESET = "reset"
+    """The peer, or the network, broke the connection."""
+    HANDLER = "handler"
+    """The handler raised, or returned what is no bytes."""
+    DRAINED = "drained"
+    """The server stopped; what had arrived was answered."""
+    CUT = "cut"
+    """The server stopped and could not wait any longer."""
+    KILLED = "killed"
+    """The server ended it for a reason of its own, which the log names."""
+
+
+class Phase:
+    """What the thread that serves a connection is doing: plain numbers, since they are stored three times a message."""
+
+    RECEIVING = 0
+    HANDLING = 1
+    SENDING = 2
+    LINGERING = 3
+
+    NAMES = ("receiving", "handling", "sending", "lingering")
+
+
+class Tally:
+    """What one connection has moved.
+
+    Written by the one thread that serves it; others read it, and may be one message behind.
+    """
+
+    __slots__ = ("bytes_in", "bytes_out", "phase", "receives", "replies")
+
+    def __init__(self) -> None:
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.receives = 0
+        self.replies = 0
+        self.phase = Phase.RECEIVING
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """All counters at one moment: `accepted == active + sum(closed.values())` in every one of them."""
+
+    accepted: int
+    active: int
+    closed: Mapping[str, int]
+    rejected: int
+    """Peers closed at once because the limit was reached (`at_limit = "reject"`)."""
+    held: int
+    """Times the limit made new peers wait (`at_limit = "wait"`)."""
+    bytes_in: int
+    bytes_out: int
+    replies: int
+    handler_errors: int
+
+
+class Metrics:
+    """The totals of one server."""
+
+    def __init__(self) -> None:
+        # Guards everything below. A semaphore of one is a lock that any thread may release; bounded, so that one
+        # release too many is an error here and not a second thread inside.
+        self._gate = BoundedSemaphore(1)
+        self._live: set[Tally] = set()
+        self._accepted = 0
+        self._closed: Counter[CloseReason] = Counter()
+        self._rejected = 0
+        self._held = 0
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._replies = 0
+
+    def opened(self, tally: Tally) -> None:
+        """Count a connection that was accepted."""
+        with self._gate:
+            self._accepted += 1
+            self._live.add(tally)
+
+    def closed(self, tally: Tally, reason: CloseReason) -> None:
+        """Fold the tally of a connection that ended into the totals; its thread writes to it no more."""
+        with self._gate:
+            self._live.remove(tally)
+            self._closed[reason] += 1
+            self._bytes_in += tally.bytes_in
+            self._bytes_out += tally.bytes_out
+            self._replies += tally.replies
+
+    def rejected(self) -> None:
+        """Count a peer that was closed at once, the limit being reached."""
+        with self._gate:
+            self._rejected += 1
+
+    def held(self) -> None:
+        """Count one time that the limit made new peers wait."""
+        with self._gate:
+            self._held += 1
+
+    def snapshot(self) -> Snapshot:
+        """Return all counters, the live connections' among them.
+
+        A connection folds under the same semaphore, so each is seen either live or closed, never both and never
+        neither.
+        """
+        with self._gate:
+            return Snapshot(
+                accepted=self._accepted,
+                active=len(self._live),
+                closed={reason.value: self._closed[reason] for reason in CloseReason},
+                rejected=self._rejected,
+                held=self._held,
+                bytes_in=self._bytes_in + sum(tally.bytes_in for tally in self._live),
+                bytes_out=self._bytes_out + sum(tally.bytes_out for tally in self._live),
+                replies=self._replies + sum(tally.replies for tally in self._live),
+                handler_errors=self._closed[CloseReason.HANDLER],
+            )

@@ -1,0 +1,109 @@
+"""Running a server as a process: what each signal does, the regular statistics, and the summary at the end."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from dataclasses import asdict
+from time import monotonic
+from typing import Any
+
+from echoserver.clock import Deadline
+from echoserver.errors import EchoServerError
+from echoserver.logs import LogWriter
+from echoserver.metrics import Phase
+from echoserver.server import Server
+
+# What our own threads say on the socket on which signals arrive as their numbers, which begin with 1 and end below 128.
+_DRAINED, _FAILED = 0, 255
+_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: socket.socket) -> None:
+    """Act on signals until the server has stopped.
+
+    The drain runs in a thread of its own, so that this one still hears the second signal, which cuts it short.
+
+    Parameters
+    ----------
+    server:
+        A started server.
+    writer:
+        Its log.
+    inbox, outbox:
+        A socket pair; each signal that arrives writes its number to `outbox`.
+
+    Raises
+    ------
+    BindError
+        The server had to stop because it could not go on accepting.
+
+    """
+    log = writer.logger
+    cut: list[str] = []
+    failures: list[EchoServerError] = []  # as `cut`, written by a thread before it says so on the socket
+
+    def drain() -> None:
+        cut.extend(server.stop())
+        outbox.send(bytes([_DRAINED]))
+
+    def watch() -> None:
+        try:
+            server.wait()
+        except EchoServerError as error:
+            failures.append(error)
+            outbox.send(bytes([_FAILED]))
+
+    threading.Thread(target=watch, name="watch", daemon=True).start()
+    draining = False
+    next_stats = Deadline(server.config.stats_interval)
+    while True:
+        inbox.settimeout(next_stats.timeout())
+        try:
+            said = inbox.recv(1)[0]
+        except (TimeoutError, BlockingIOError):  # no time was left to wait
+            log.info("stats", **_facts(server, writer))
+            next_stats = Deadline(server.config.stats_interval)
+            continue
+        if said == _DRAINED:
+            break
+        if said == signal.SIGUSR1:
+            _dump(server, writer)
+        elif not draining:
+            draining = True
+            log.info("draining", connections=len(server.connections()), **_cause(said))
+            threading.Thread(target=drain, name="drain", daemon=True).start()
+        elif said in _STOP_SIGNALS:
+            log.warning("cutting", connections=len(server.connections()), **_cause(said))
+            server.cut()
+    log.info("stopped", cut=cut, **_facts(server, writer))
+    if failures:
+        raise failures[0]
+
+
+def _cause(said: int) -> dict[str, str]:
+    return {"cause": "failure" if said == _FAILED else signal.Signals(said).name}
+
+
+def _facts(server: Server, writer: LogWriter) -> dict[str, Any]:
+    return {**asdict(server.stats()), "log_dropped": writer.dropped}
+
+
+def _dump(server: Server, writer: LogWriter) -> None:
+    """Log the counters, a line for each connection, and all threads by name."""
+    log, now = writer.logger, monotonic()
+    log.info("stats", **_facts(server, writer))
+    for connection in server.connections():
+        tally = connection.tally
+        log.info(
+            "connection",
+            id=connection.number,
+            peer=connection.peer,
+            phase=Phase.NAMES[tally.phase],
+            seconds=round(now - connection.opened_at, 3),
+            bytes_in=tally.bytes_in,
+            bytes_out=tally.bytes_out,
+            replies=tally.replies,
+        )
+    log.info("threads", names=sorted(thread.name for thread in threading.enumerate()))

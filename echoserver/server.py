@@ -1,0 +1,414 @@
+"""The server: admission, the accept loop and the drain. Here the rooms come together.
+
+A connection's way, from top to bottom: `_accept_all` takes a slot and accepts, `_admit` enters the connection
+everywhere and gives it to a serving thread, `_serve` serves it to its end, `_finish` closes it and gives everything
+back.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import selectors
+import socket
+import sys
+from collections.abc import Sequence
+from threading import BoundedSemaphore, Event, RLock, Thread
+from time import monotonic
+from types import TracebackType
+from typing import Self
+
+from structlog.typing import FilteringBoundLogger
+
+from echoserver.clock import Deadline, Throttle
+from echoserver.config import ServerConfig
+from echoserver.connection import Connection
+from echoserver.errors import BindError
+from echoserver.handlers import find_handler
+from echoserver.janitor import Janitor, Limits
+from echoserver.listener import Address, listen, show_address
+from echoserver.logs import library_logger
+from echoserver.metrics import CloseReason, Metrics, Snapshot
+from echoserver.registry import ConnectionRegistry
+from echoserver.threads import ServingThreads
+
+# accept(2): the peer is gone again, or its network is; the next one may be fine.
+_PEER_GONE = frozenset(
+    {
+        errno.ECONNABORTED,
+        errno.EPROTO,
+        errno.ENETDOWN,
+        errno.ENOPROTOOPT,
+        errno.EHOSTDOWN,
+        errno.EHOSTUNREACH,
+        errno.EOPNOTSUPP,
+        errno.ENETUNREACH,
+        errno.EINTR,
+        *((errno.ENONET,) if sys.platform == "linux" else ()),
+    }
+)
+# accept(2): the system is short of something, or a firewall rule forbids this peer. The peer stays in the queue and the
+# listener stays readable, so trying again at once would spin.
+_SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM})
+_SHORTAGE_PAUSE = 0.1
+_ACCEPTS_IN_A_ROW = 64
+_GRACE_AFTER_CUT = 0.5
+
+
+class Server:
+    """A TCP server that gives each connection's bytes to a handler and sends back what it returns.
+
+    Use it as a context manager, or call `start` and `stop`. All methods may be called from any thread.
+
+    Parameters
+    ----------
+    config:
+        How it behaves.
+    log:
+        A structlog logger; by default everything goes to the standard library's logger `echoserver`.
+
+    Raises
+    ------
+    ConfigError
+        The handler can't be found or refuses its options.
+
+    """
+
+    def __init__(self, config: ServerConfig | None = None, *, log: FilteringBoundLogger | None = None) -> None:
+        self.config = config or ServerConfig()
+        self._log = log or library_logger()
+        self._factory = find_handler(self.config.handler, self.config.handler_options)
+        self._metrics = Metrics()
+        self._registry = ConnectionRegistry()
+        # How many connections may be open. Admission lives here alone: a slot is taken before the accept, and given
+        # back when the connection has been closed and counted.
+        self._slots = BoundedSemaphore(self.config.max_connections)
+        self._mode = ServingThreads(self._serve)
+        limits = Limits(idle=self.config.idle_timeout, write=self.config.write_timeout)
+        self._janitor = Janitor(self._registry, limits, self._finish)
+        # Guards `_listeners` and the change from one state of life to the next; re-entrant, since `start` calls `stop`
+        # if it fails.
+        self._lifecycle = RLock()
+        self._listeners: list[socket.socket] = []
+        self._addresses: list[Address] = []
+        self._acceptor = Thread(target=self._accept_loop, name="acceptor", daemon=True)
+        self._started = False
+        self._stopping = Event()
+        self._stopped = Event()
+        self._deadline = Deadline(0)  # when the drain ends; replaced by `stop`, and brought forward by `cut`
+        self._failure: OSError | None = None  # written by the acceptor before it sets `_stopped`
+        self._slot_wanted = False  # written by the acceptor; see `_wait_for_slot`
+        self._bell: tuple[socket.socket, socket.socket] | None = None
+        self._number = 0  # of the last connection; the acceptor's own
+        self._warn_limit = Throttle(1.0)  # the acceptor's own, as is the next
+        self._warn_shortage = Throttle(1.0)
+
+    # -- life
+
+    def start(self) -> None:
+        """Bind, listen, and accept in a thread of its own.
+
+        Raises
+        ------
+        BindError
+            The address can't be listened on.
+        RuntimeError
+            The server has been started before.
+
+        """
+        with self._lifecycle:
+            if self._started or self._stopping.is_set():
+                raise RuntimeError("a server is started once; make a new one")
+            self._listeners = listen(self.config.host, self.config.port, self.config.backlog)
+            self._addresses = [listener.getsockname()[:2] for listener in self._listeners]
+            self._bell = socket.socketpair()
+            for end in self._bell:
+                end.setblocking(False)
+            self._janitor.start()
+            self._acceptor.start()
+            self._started = True
+        for address in self._addresses:
+            host, port = address
+            self._log.info(
+                "listening",
+                address=show_address(address),
+                host=host,
+                port=port,
+                handler=self._factory.name,
+                mode=self.config.mode,
+            )
+
+    @property
+    def address(self) -> Address:
+        """The first address listened on, with the real port."""
+        return self.addresses[0]
+
+    @property
+    def addresses(self) -> Sequence[Address]:
+        """All addresses listened on."""
+        if not self._addresses:
+            raise RuntimeError("the server has not been started")
+        return tuple(self._addresses)
+
+    def stats(self) -> Snapshot:
+        """Return all counters as they were at one moment."""
+        return self._metrics.snapshot()
+
+    def connections(self) -> list[Connection]:
+        """Return the open connections, oldest first."""
+        return self._registry.live()
+
+    def wait(self) -> None:
+        """Wait until the server has stopped.
+
+        Raises
+        ------
+        BindError
+            It stopped accepting because of an error of the system. `stop` still drains what is open.
+
+        """
+        self._stopped.wait()
+        if self._failure is not None:
+            raise BindError(f"cannot go on accepting: {self._failure.strerror}") from self._failure
+
+    def stop(self, timeout: float | None = None) -> list[str]:
+        """Stop accepting, let each connection get the replies to what had arrived, end all that was started.
+
+        A second call waits for the first.
+
+        Parameters
+        ----------
+        timeout:
+            How long connections may take, in seconds; by default the configured drain timeout. 0 waits without limit.
+
+        Returns
+        -------
+        list of str
+            The connections that had to be cut, as `id peer`; empty after a clean drain.
+
+        """
+        with self._lifecycle:
+            if not self._started:
+                self._stopping.set()
+                self._stopped.set()
+                return []
+            if not self._stopping.is_set():
+                self._deadline = Deadline(self.config.drain_timeout if timeout is None else timeout)
+                self._stopping.set()
+            if self._bell is None:  # stopped before
+                return []
+            self._ring()
+            self._acceptor.join()
+            cut = self._drain()
+            grace = Deadline(_GRACE_AFTER_CUT) if cut else self._deadline
+            left = [*self._mode.stop(grace), *self._janitor.stop(Deadline(_GRACE_AFTER_CUT))]
+            if left:
+                self._log.error("threads did not end", threads=[thread.name for thread in left])
+            for end in self._bell:
+                end.close()
+            self._bell = None
+            self._stopped.set()
+            return cut
+
+    def cut(self) -> None:
+        """End all connections at once; a drain that is under way ends with it."""
+        self._deadline.expire()
+        self._registry.wake()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+    # -- accepting: all of this runs in the acceptor thread
+
+    def _accept_loop(self) -> None:
+        assert self._bell is not None
+        try:
+            with selectors.DefaultSelector() as selector:
+                for listener in self._listeners:
+                    selector.register(listener, selectors.EVENT_READ, listener)
+                selector.register(self._bell[0], selectors.EVENT_READ)
+                while not self._stopping.is_set():
+                    for key, _ in selector.select():
+                        if key.data is None:
+                            self._hear_bell()
+                        else:
+                            self._accept_all(key.data)
+        except OSError as error:
+            self._log.error("cannot go on accepting", error=errno.errorcode.get(error.errno or 0, str(error)))
+            self._failure = error
+            self._stopped.set()
+        finally:
+            for listener in self._listeners:
+                listener.close()
+
+    def _accept_all(self, listener: socket.socket) -> None:
+        """Accept who waits at this listener, up to a number that still lets the other listeners have their turn."""
+        for _ in range(_ACCEPTS_IN_A_ROW):
+            if self._stopping.is_set():
+                return
+            if not self._slots.acquire(blocking=False) and not self._at_limit(listener):
+                return
+            try:
+                sock, address = listener.accept()
+            except OSError as error:
+                self._slots.release()
+                if error.errno == errno.EAGAIN:
+                    return
+                if error.errno in _SHORTAGE:
+                    self._pause_for(error)
+                    return
+                if error.errno not in _PEER_GONE:
+                    raise
+                continue
+            self._admit(sock, address)
+
+    def _at_limit(self, listener: socket.socket) -> bool:
+        """Deal with a peer that waits while all slots are taken; return true with a slot taken, or false."""
+        if self._warn_limit.ready():
+            self._log.warning("connection limit reached", active=len(self._registry), limit=self.config.max_connections)
+        if self.config.at_limit == "wait":
+            self._metrics.held()
+            return self._wait_for_slot()
+        try:
+            sock, _ = listener.accept()
+        except OSError as error:
+            if error.errno in _SHORTAGE:
+                self._pause_for(error)
+            elif error.errno != errno.EAGAIN and error.errno not in _PEER_GONE:
+                raise
+            return False
+        sock.close()
+        self._metrics.rejected()
+        return False
+
+    def _wait_for_slot(self) -> bool:
+        """Wait until a connection ends or the server stops; return whether a slot was taken.
+
+        The acceptor says that it wants a slot and then tries once more; `_finish` gives its slot back and then looks
+        whether one is wanted. Whichever comes second sees the other: either this try gets the slot, or `_finish` rings
+        the bell.
+        """
+        assert self._bell is not None
+        self._slot_wanted = True
+        try:
+            while not (taken := self._slots.acquire(blocking=False)) and not self._stopping.is_set():
+                with selectors.DefaultSelector() as selector:
+                    selector.register(self._bell[0], selectors.EVENT_READ)
+                    selector.select()
+                self._hear_bell()
+            return taken
+        finally:
+            self._slot_wanted = False
+
+    def _pause_for(self, error: OSError) -> None:
+        if self._warn_shortage.ready():
+            name = errno.errorcode.get(error.errno or 0, "?")
+            self._log.warning(
+                "cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=len(self._registry)
+            )
+        self._stopping.wait(_SHORTAGE_PAUSE)
+
+    def _admit(self, sock: socket.socket, address: object) -> None:
+        """Enter a connection everywhere and start serving it. The slot is its own from here on."""
+        self._number += 1
+        connection = Connection(self._number, sock, address, self._factory)
+        self._metrics.opened(connection.tally)
+        self._registry.add(connection)
+        try:
+            # Replies are whole messages: waiting to fill a segment would only delay them.
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            # Inherited from the listener on some systems.
+            sock.setblocking(True)
+            self._mode.assign(connection)
+        except (OSError, RuntimeError, MemoryError) as error:
+            # The peer has reset it already, or the system starts no more threads: this peer is lost, and nothing else.
+            if not isinstance(error, OSError) and self._warn_shortage.ready():
+                self._log.warning("cannot serve a connection", reason=str(error), active=len(self._registry))
+            connection.reason = CloseReason.RESET if isinstance(error, OSError) else CloseReason.KILLED
+            self._finish(connection)
+
+    # -- serving
+
+    def _serve(self, connection: Connection) -> None:
+        """Serve a connection to its end, in a serving thread."""
+        try:
+            connection.serve()
+        except Exception as error:  # noqa: BLE001 - a defect of ours; it must not take the thread and the slot with it
+            connection.reason, connection.error = CloseReason.KILLED, error
+        if connection.start_lingering():
+            self._janitor.linger(connection)
+        else:
+            self._finish(connection)
+
+    def _finish(self, connection: Connection) -> None:
+        """Close a connection and give back all that it held: the one place where a connection ends.
+
+        Counted and logged before it leaves the registry: a drain waits for the registry to be empty, and then prints
+        the totals.
+        """
+        connection.close()
+        self._metrics.closed(connection.tally, connection.reason)
+        self._log_end(connection)
+        self._registry.remove(connection)
+        self._slots.release()
+        if self._slot_wanted:
+            self._ring()
+
+    def _log_end(self, connection: Connection) -> None:
+        tally, error = connection.tally, connection.error
+        facts = {
+            "id": connection.number,
+            "peer": connection.peer,
+            "bytes_in": tally.bytes_in,
+            "bytes_out": tally.bytes_out,
+            "replies": tally.replies,
+            "seconds": round(monotonic() - connection.opened_at, 6),
+            "reason": connection.reason.value,
+        }
+        if isinstance(error, OSError) and connection.reason is CloseReason.RESET:
+            facts["error"] = errno.errorcode.get(error.errno or 0, str(error))
+        elif error is not None:
+            self._log.error("connection ended", **facts, exc_info=error)
+            return
+        # A health probe connects and closes without a byte: no news.
+        if tally.bytes_in:
+            self._log.info("connection ended", **facts)
+        else:
+            self._log.debug("connection ended", **facts)
+
+    # -- stopping
+
+    def _drain(self) -> list[str]:
+        """Let the open connections end; past the deadline cut them. Return which were cut."""
+        for connection in self._registry.live():
+            connection.end(CloseReason.DRAINED)
+        if self._registry.wait_empty(self._deadline):
+            return []
+        late = self._registry.live()
+        for connection in late:
+            connection.end(CloseReason.CUT)
+        self._registry.wait_empty(Deadline(_GRACE_AFTER_CUT))
+        return [f"{connection.number} {connection.peer}" for connection in late]
+
+    def _ring(self) -> None:
+        """Wake the acceptor, wherever it waits. A full buffer is as good: it will wake."""
+        bell = self._bell
+        if bell is not None:
+            try:
+                bell[1].send(b"!")
+            except OSError:
+                pass
+
+    def _hear_bell(self) -> None:
+        assert self._bell is not None
+        try:
+            while self._bell[0].recv(64):
+                pass
+        except BlockingIOError:
+            pass

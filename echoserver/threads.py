@@ -1,0 +1,134 @@
+"""The threads mode: a thread for each connection, from the first byte to the last.
+
+Starting a thread costs more than serving a short connection, so one that has finished waits a few seconds for the next.
+The one that went idle last is used first: its stack is still in the caches, and the others get to end when they are not
+needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from queue import Empty, SimpleQueue
+from threading import Lock, Thread
+
+from echoserver.clock import Deadline
+from echoserver.connection import Connection
+
+IDLE_SECONDS = 5.0
+
+
+class ServingThreads:
+    """The threads that serve connections.
+
+    Parameters
+    ----------
+    serve:
+        Serves one connection to its end, cleans up after it, and raises nothing.
+
+    """
+
+    def __init__(self, serve: Callable[[Connection], None]) -> None:
+        self._serve = serve
+        # Guards the attributes below it.
+        self._lock = Lock()
+        self._idle: list[_ServingThread] = []
+        self._all: set[_ServingThread] = set()
+        self._last_out: _ServingThread | None = None
+        self._stopping = False
+
+    def assign(self, connection: Connection) -> None:
+        """Give a connection to an idle thread, or to a new one.
+
+        Raises
+        ------
+        RuntimeError
+            The system starts no more threads. The connection is still the caller's.
+
+        """
+        with self._lock:
+            thread = self._idle.pop() if self._idle else None
+        if thread is not None:
+            thread.mailbox.put(connection)
+            return
+        thread = _ServingThread(self, self._serve, connection)
+        with self._lock:
+            self._all.add(thread)
+        try:
+            thread.start()
+        except BaseException:
+            with self._lock:
+                self._all.discard(thread)
+            raise
+
+    def park(self, thread: _ServingThread) -> bool:
+        """Put a thread on the idle stack; return whether it may wait there."""
+        with self._lock:
+            if not self._stopping:
+                self._idle.append(thread)
+            return not self._stopping
+
+    def retire(self, thread: _ServingThread) -> bool:
+        """Let a thread that waited long enough go; return false if it was picked for a connection meanwhile."""
+        with self._lock:
+            if thread not in self._idle:
+                return False
+            self._idle.remove(thread)
+            self._all.discard(thread)
+            before, self._last_out = self._last_out, thread
+        # Each thread that leaves sees the one before it off, so that joining the last one is joining them all.
+        if before is not None:
+            before.join()
+        return True
+
+    def stop(self, deadline: Deadline) -> list[Thread]:
+        """Let the idle threads end, wait for the busy ones, and return those still alive at the deadline."""
+        with self._lock:
+            self._stopping = True
+            idle, self._idle = self._idle, []
+            threads: set[Thread] = {*self._all}
+            if self._last_out is not None:
+                threads.add(self._last_out)
+        for thread in idle:
+            thread.mailbox.put(_STOP)
+        for waited_for in threads:
+            waited_for.join(deadline.timeout())
+        return [thread for thread in threads if thread.is_alive()]
+
+
+class _Stop:
+    """What ends a thread, in a connection's place in its mailbox: never `None`, which a slip may put there."""
+
+
+_STOP = _Stop()
+
+
+class _ServingThread(Thread):
+    """One thread with its mailbox. A daemon: one that a handler never lets go must not keep the process from ending."""
+
+    def __init__(self, pool: ServingThreads, serve: Callable[[Connection], None], first: Connection) -> None:
+        super().__init__(name=f"conn-{first.number}", daemon=True)
+        self._pool = pool
+        self._serve = serve
+        # A SimpleQueue is the cheapest way to hand one thing to one waiting thread; nobody needs its size or its
+        # task_done.
+        self.mailbox: SimpleQueue[Connection | _Stop] = SimpleQueue()
+        self.mailbox.put(first)
+
+    def run(self) -> None:
+        while isinstance(connection := self._next(), Connection):
+            self.name = f"conn-{connection.number}"
+            self._serve(connection)
+            del connection  # an idle thread keeps no connection, and so no handler, alive
+            self.name = "conn-idle"
+            if not self._pool.park(self):
+                return
+
+    def _next(self) -> Connection | _Stop:
+        try:
+            return self.mailbox.get(timeout=IDLE_SECONDS)
+        except Empty:
+            if self._pool.retire(self):
+                return _STOP
+            # Between our timeout and `retire`, `assign` or `stop` took this thread off the stack: what it puts into the
+            # mailbox is on its way.
+            return self.mailbox.get()
