@@ -70,6 +70,11 @@ def main() -> None:
         status = 1
     except (click.Abort, KeyboardInterrupt):
         status = 130
+    except OSError as error:  # a full disk behind standard output, say: not of the network, which raises ClientError
+        # The interpreter flushes standard output once more at exit, and would complain in its own way.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        click.echo(f"echoclient: {ClientError((error.strerror or str(error)).lower())}", err=True)
+        status = 1
     sys.exit(status)
 
 

@@ -9,14 +9,24 @@ import socket
 class ClientError(Exception):
     """A failure that ends the command with exit status 1 and one line on standard error.
 
-    ``word`` is the first word of that line and part of the interface: scripts match it.
+    Attributes:
+        word: the first word of that line. It is part of the interface: scripts match it.
+        detail: the rest of the line.
     """
 
     word = "OTHER"
 
+    def __init__(self, detail: str) -> None:
+        super().__init__(detail)
+        self.detail = detail
+
     def __str__(self) -> str:
-        """Return the line without the program's name: the word, then what happened."""
-        return f"{self.word} {super().__str__()}"
+        """Return the line: the word, then what happened."""
+        return f"{self.word} {self.detail}"
+
+    def adding(self, more: str) -> ClientError:
+        """Return the same error with more to say, for instance how far the conversation had come."""
+        return type(self)(f"{self.detail}; {more}")
 
 
 class RefusedError(ClientError):
@@ -38,7 +48,7 @@ class ResolveError(ClientError):
 
 
 class ResetError(ClientError):
-    """The peer broke the connection (RST), or wrote off what we sent."""
+    """The peer broke the connection: it sent a RST."""
 
     word = "RESET"
 
@@ -50,30 +60,30 @@ class ClosedError(ClientError):
 
 
 # What an errno of connect(2), send(2) or recv(2) means to a user. Every other one is OTHER and keeps its own text.
-_BY_ERRNO: dict[int, type[ClientError]] = {
-    errno.ECONNREFUSED: RefusedError,
-    errno.ETIMEDOUT: TimedOutError,
-    errno.ECONNRESET: ResetError,
-    errno.ECONNABORTED: ResetError,
-    # A send after the peer's RST has already been reported once.
-    errno.EPIPE: ResetError,
+_BY_ERRNO: dict[int, tuple[type[ClientError], str]] = {
+    errno.ECONNREFUSED: (RefusedError, "connection refused"),
+    errno.ETIMEDOUT: (TimedOutError, "no answer"),
+    errno.ECONNRESET: (ResetError, "connection reset by the server"),
+    errno.ENOTCONN: (ResetError, "connection reset by the server"),
+    errno.ECONNABORTED: (ResetError, "connection aborted"),
+    # A RST is reported as ECONNRESET once, to whoever calls first. EPIPE is what a send meets after an orderly end.
+    errno.EPIPE: (ClosedError, "the server has closed the connection"),
 }
 
 
-def from_os_error(error: OSError, what: str) -> ClientError:
+def from_os_error(error: OSError, what: object) -> ClientError:
     """Classify what a socket call raised.
 
     Args:
         error: what the call raised, ``socket.gaierror`` and ``TimeoutError`` included.
-        what: the subject of the line, for example ``"127.0.0.1:9000"``.
+        what: the subject of the line: the target, mostly.
 
     Returns:
-        The error to raise ``from`` it, its text one line.
+        The error to raise ``from`` it; its text is one line.
     """
     if isinstance(error, socket.gaierror):
-        kind: type[ClientError] = ResolveError
-    elif isinstance(error, TimeoutError):
-        kind = TimedOutError
-    else:
-        kind = _BY_ERRNO.get(error.errno or 0, ClientError)
-    return kind(f"{what}: {(error.strerror or str(error)).lower()}")
+        return ResolveError(f"{what}: {(error.strerror or 'cannot be resolved').lower()}")
+    # A TimeoutError of the socket module, as opposed to one of the kernel, carries no errno.
+    code = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno
+    kind, text = _BY_ERRNO.get(code or 0, (ClientError, (error.strerror or str(error)).lower()))
+    return kind(f"{what}: {text}")

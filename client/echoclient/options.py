@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable  # noqa: TC003 - evaluated below
+from collections.abc import Callable
 from typing import TypeVar
 
 import click
@@ -75,3 +75,8 @@ def time_options(
         )(command)
 
     return decorate
+
+
+def say(line: str) -> None:
+    """Tell the user something that is not a result: on standard error, in the program's name."""
+    click.echo(f"echoclient: {line}", err=True)

@@ -1,0 +1,47 @@
+"""`echoclient connect`: a prompt for people, a pipe for programs."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from echoclient.options import say, target_argument, time_options
+from echoclient.session import connect as open_session
+
+if TYPE_CHECKING:
+    from echoclient.target import Target
+
+_STDIN, _STDOUT = 0, 1
+
+
+@click.command()
+@target_argument
+@time_options()
+def connect(target: Target, timeout: float, wait: float) -> None:
+    r"""Talk to a server.
+
+    In a terminal: a prompt. Each line goes out with a newline, replies are
+    shown as they come, /help lists the commands.
+
+    Otherwise, a byte-exact pipe: standard input goes out, replies come to
+    standard output, and the end of input half-closes the connection. It ends
+    when the server has said everything.
+
+    \b
+    Examples:
+      echoclient connect localhost:9000
+      printf hello | echoclient connect 9000
+      echoclient connect --wait 30s '[::1]:9000' < request.bin > reply.bin
+    """
+    session = open_session(target, timeout=timeout, wait=wait, say=say)
+    if os.isatty(_STDIN) and os.isatty(_STDOUT):
+        from echoclient.repl import run_prompt
+
+        run_prompt(session, timeout=timeout)
+    else:
+        from echoclient.pipe import run_pipe
+
+        with session:
+            run_pipe(session, _STDIN, _STDOUT)

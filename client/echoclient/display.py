@@ -1,0 +1,113 @@
+"""Bytes from a stranger, made fit for a terminal: nothing shown here can move the cursor or set a colour."""
+
+from __future__ import annotations
+
+import codecs
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_WIDTH = 16
+
+
+class View(Protocol):
+    """Turns the stream of received bytes, cut anywhere, into whole lines to show."""
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the beginning of a line waits for its end."""
+
+    def feed(self, data: bytes) -> str:
+        """Take received bytes and return the lines they complete, each with its newline."""
+
+    def flush(self) -> str:
+        """Return, marked and as a line of its own, what was held back."""
+
+
+class TextView:
+    """UTF-8 text; what is no text, or has an effect on a terminal, is shown escaped."""
+
+    def __init__(self) -> None:
+        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._line = ""
+        self._cut = False
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether the beginning of a line, or of a character, waits for its end."""
+        return self._cut
+
+    def feed(self, data: bytes) -> str:
+        """Return the lines that ``data`` completes."""
+        head, newline, tail = self._decode(data).rpartition("\n")
+        self._cut = not data.endswith(b"\n")
+        if not newline:
+            self._line += tail
+            return ""
+        lines = escape(self._line + head) + "\n"
+        self._line = tail
+        return lines
+
+    def flush(self) -> str:
+        """Return the beginning of a line and say that its newline has not come."""
+        line, self._line, self._cut = self._line + self._decode(b"", final=True), "", False
+        return f"{escape(line)} [no newline]\n"
+
+
+class HexView:
+    """Offset, sixteen bytes in hexadecimal and as ASCII, as hexdump(1) -C writes it."""
+
+    holds_back = False
+
+    def __init__(self, offset: int = 0) -> None:
+        self._offset = offset
+
+    def feed(self, data: bytes) -> str:
+        """Return the dump of ``data``; each call begins a new line."""
+        lines = "".join(f"{line}\n" for line in hex_lines(data, self._offset))
+        self._offset += len(data)
+        return lines
+
+    def flush(self) -> str:
+        """Return nothing: nothing is ever held back."""
+        return ""
+
+
+def escape(text: str) -> str:
+    """Return ``text`` with every character but newline, tab and the printable ones as a backslash escape.
+
+    Control characters go, and with them escape sequences; so do the invisible ones that change direction or hide text
+    (Unicode categories Cc, Cf, Cs, Co, Cn, Zl, Zp and Zs but the space).
+    """
+    return "\n".join(line if line.isprintable() else "".join(map(_escape_one, line)) for line in text.split("\n"))
+
+
+def _escape_one(char: str) -> str:
+    return char if char.isprintable() or char == "\t" else char.encode("unicode_escape").decode("ascii")
+
+
+def hex_lines(data: bytes, offset: int = 0) -> Iterator[str]:
+    """Yield the dump of ``data``, whose first byte stands at ``offset`` of its stream."""
+    for start in range(0, len(data), _WIDTH):
+        row = data[start : start + _WIDTH]
+        ascii_side = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
+        yield f"{offset + start:08x}  {row.hex(' '):<{3 * _WIDTH - 1}}  |{ascii_side}|"
+
+
+def format_bytes(count: int) -> str:
+    """Write a number of bytes in at most seven characters, decimal prefixes."""
+    if count < 1000:
+        return f"{count} B"
+    value, units = count / 1000, iter(("kB", "MB", "GB", "TB", "PB"))
+    unit = next(units)
+    while value >= 999.95 and (larger := next(units, None)):
+        value, unit = value / 1000, larger
+    return f"{value:.1f} {unit}"
+
+
+def format_milliseconds(seconds: float) -> str:
+    """Write a short time the way ping(8) does: three significant digits, in milliseconds."""
+    milliseconds = seconds * 1000
+    digits = 3 if milliseconds < 1 else 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
+    return f"{milliseconds:.{digits}f} ms"

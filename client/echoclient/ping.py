@@ -1,0 +1,72 @@
+"""`echoclient ping`: round trips over one connection, reported as ping(8) reports them."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from echoclient.errors import ClientError
+from echoclient.interrupt import Interrupt
+from echoclient.options import duration_value, say, target_argument, time_options
+from echoclient.pinger import Pinger
+from echoclient.session import connect
+
+if TYPE_CHECKING:
+    from echoclient.target import Target
+
+
+@click.command()
+@target_argument
+@click.option("-c", "--count", type=click.IntRange(1), help="Stop after this many; without it, go on until Ctrl-C.")
+@click.option(
+    "-i",
+    "--interval",
+    type=lambda text: duration_value(text, bare_seconds=True),
+    default="1s",
+    show_default=True,
+    metavar="DURATION",
+    help="Between two sends: 200ms, 0.2 (seconds); 0: as soon as the reply is there.",
+)
+@click.option("-s", "--size", type=click.IntRange(1, 1 << 24), default=64, show_default=True, help="Bytes to send.")
+@click.option("--json", "as_json", is_flag=True, help="Print the figures alone, as one JSON object.")
+@time_options()
+def ping(
+    target: Target, count: int | None, interval: float, size: int, as_json: bool, timeout: float, wait: float
+) -> int:
+    r"""Measure round trips the way ping does.
+
+    Sends SIZE bytes over one connection at a steady pace, whether or not the
+    replies keep up, and times each until its last byte is back. The bytes are
+    the same in upper case, so echo and upper both pass. Exit status 1 if a
+    reply was lost, or was not what was sent. Ctrl-C prints the summary.
+
+    \b
+    Examples:
+      echoclient ping
+      echoclient ping -c 10 -i 200ms -s 1000 localhost:9000
+      echoclient ping -c 1000 -i 0 --json 9000
+    """
+    with connect(target, timeout=timeout, wait=wait, say=say) as session, Interrupt() as interrupt:
+        pinger = Pinger(session, size=size, interval=interval, timeout=timeout, report=_drop if as_json else click.echo)
+        if not as_json:
+            click.echo(f"PING {target}: {size} bytes")
+        error = None
+        try:
+            pinger.run(count, interrupt)
+        except ClientError as broken:
+            error = broken.adding(session.traffic())
+    tally = pinger.tally
+    if as_json:
+        settings = {"target": str(target), "peer": session.peer, "size": size, "interval_s": interval}
+        click.echo(json.dumps(settings | tally.as_dict() | {"error": error and error.word}))
+    else:
+        click.echo(f"\n--- {target} ping statistics ---\n{tally}")
+    if error is not None:
+        raise error
+    return 0 if tally.clean else 1
+
+
+def _drop(_: str) -> None:
+    """Take a line for nobody."""

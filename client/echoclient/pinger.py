@@ -1,0 +1,187 @@
+"""The engine of `echoclient ping`: sends on time, matches the replies, keeps the figures. It prints nothing itself."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from echoclient.display import format_milliseconds
+from echoclient.duplex import Duplex
+from echoclient.durations import Deadline, format_duration
+from echoclient.errors import ClosedError
+from echoclient.expect import compare
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from echoclient.interrupt import Interrupt
+    from echoclient.session import Session
+
+PERCENTILES = (50, 90, 99)
+
+
+@dataclass
+class Tally:
+    """What became of the pings of one run.
+
+    Attributes:
+        sent: how many went out.
+        damaged: how many came back as something else.
+        in_flight: how many still had time when the run was interrupted.
+        stray_bytes: what came when nothing was asked for.
+        round_trips: the seconds each intact reply took, late ones included, in the order of sending.
+    """
+
+    sent: int = 0
+    damaged: int = 0
+    in_flight: int = 0
+    stray_bytes: int = 0
+    round_trips: list[float] = field(default_factory=list)
+
+    @property
+    def received(self) -> int:
+        """How many came back intact."""
+        return len(self.round_trips)
+
+    @property
+    def lost(self) -> int:
+        """How many never came back, and had the time to."""
+        return self.sent - self.received - self.damaged - self.in_flight
+
+    @property
+    def clean(self) -> bool:
+        """Say whether the server did all it was asked to, and nothing else."""
+        return not (self.lost or self.damaged or self.stray_bytes)
+
+    def round_trip_ms(self) -> dict[str, float]:
+        """Return min, mean, percentiles (by nearest rank: each is a time that was seen) and max, if there are any."""
+        if not self.round_trips:
+            return {}
+        ordered = sorted(1000 * seconds for seconds in self.round_trips)
+        figures = {"min": ordered[0], "mean": math.fsum(ordered) / len(ordered)}
+        figures |= {f"p{rank}": ordered[math.ceil(rank * len(ordered) / 100) - 1] for rank in PERCENTILES}
+        return figures | {"max": ordered[-1]}
+
+    def as_dict(self) -> dict[str, object]:
+        """Return the figures under the names that scripts read; times in milliseconds."""
+        return {
+            "sent": self.sent,
+            "received": self.received,
+            "lost": self.lost,
+            "damaged": self.damaged,
+            "in_flight": self.in_flight,
+            "stray_bytes": self.stray_bytes,
+            "round_trip_ms": {name: round(ms, 6) for name, ms in self.round_trip_ms().items()},
+        }
+
+    def __str__(self) -> str:
+        """Return the two lines that end a run; what did not happen is left out."""
+        share = 100 * self.lost / self.sent if self.sent else 0
+        line = f"{self.sent} sent, {self.received} received, {self.lost} lost ({share:.3g} %)"
+        for count, what in (
+            (self.damaged, "damaged"),
+            (self.in_flight, "still in flight"),
+            (self.stray_bytes, "stray bytes"),
+        ):
+            if count:
+                line += f", {count} {what}"
+        figures = self.round_trip_ms()
+        if not figures:
+            return line
+        return f"{line}\nround trip {'/'.join(figures)} = {'/'.join(f'{ms:.3f}' for ms in figures.values())} ms"
+
+
+class Pinger:
+    """Sends numbered messages on time and matches what comes back by its place in the stream.
+
+    TCP keeps the order, so what comes is the reply to the oldest message that waits for one; it is timed and counted
+    when it comes, however late.
+    """
+
+    def __init__(
+        self, session: Session, *, size: int, interval: float, timeout: float, report: Callable[[str], None]
+    ) -> None:
+        self.tally = Tally()
+        self._session = session
+        self._duplex = Duplex(session)
+        self._size = size
+        self._interval = interval
+        self._timeout = timeout
+        self._report = report
+        self._next_at = 0.0
+        self._waiting: deque[tuple[int, float]] = deque()  # (sequence number, when it was sent), the oldest first
+        self._overdue = 0  # the highest sequence number that was reported as not answered in time
+        self._received = bytearray()
+
+    def run(self, count: int | None, interrupt: Interrupt) -> None:
+        """Ping ``count`` times, or until ``interrupt``.
+
+        Raises:
+            ClientError: the connection was lost; the tally holds what happened up to there.
+        """
+        while not interrupt.seen:
+            now = time.monotonic()
+            self._report_overdue(now)
+            all_sent = count is not None and self.tally.sent >= count
+            if all_sent and not self._in_time():
+                return
+            if self._duplex.ended:
+                raise ClosedError(f"{self._session.target}: the server ended the connection")
+            # Not while the last one is still on its way into the kernel: the backlog would grow without bound.
+            may_send = not all_sent and not self._duplex.unsent and bool(self._interval or not self._in_time())
+            if may_send and now >= self._next_at:
+                self._send(now)
+                continue
+            wake_at = [self._next_at] if may_send else []
+            if self._timeout and (first := self._in_time()):
+                wake_at.append(first + self._timeout)
+            data = self._duplex.pump(Deadline(max(0.0, min(wake_at) - now) if wake_at else None), interrupt.fileno())
+            self._take(data, time.monotonic())
+        self.tally.in_flight = sum(sequence > self._overdue for sequence, _ in self._waiting)
+
+    def _in_time(self) -> float | None:
+        """Return when the oldest message was sent that may still be answered in time; None if there is none."""
+        return next((sent for sequence, sent in self._waiting if sequence > self._overdue), None)
+
+    def _send(self, now: float) -> None:
+        self.tally.sent += 1
+        self._duplex.queue(payload(self.tally.sent, self._size))
+        self._waiting.append((self.tally.sent, now))
+        self._next_at = now + self._interval
+
+    def _take(self, data: bytes, now: float) -> None:
+        self._received += data
+        while self._waiting and len(self._received) >= self._size:
+            sequence, sent = self._waiting.popleft()
+            reply = bytes(self._received[: self._size])
+            del self._received[: self._size]
+            difference = compare(payload(sequence, self._size), reply)
+            if difference is None:
+                self.tally.round_trips.append(now - sent)
+                took = format_milliseconds(now - sent)
+                self._report(f"{self._size} bytes from {self._session.peer}: seq={sequence} time={took}")
+            else:
+                self.tally.damaged += 1
+                self._report(f"damaged reply from {self._session.peer}: seq={sequence} {difference.what}")
+        if not self._waiting:
+            self.tally.stray_bytes += len(self._received)
+            self._received.clear()
+
+    def _report_overdue(self, now: float) -> None:
+        for sequence, sent in self._waiting:
+            if self._timeout and sequence > self._overdue and now - sent >= self._timeout:
+                self._overdue = sequence
+                self._report(f"no reply within {format_duration(self._timeout)}: seq={sequence}")
+
+
+def payload(sequence: int, size: int) -> bytes:
+    """Return what is sent as number ``sequence``: digits, different each time, and a newline if there is room for it.
+
+    Digits are the same in upper case; the newline is for servers that answer line by line.
+    """
+    number = b"%010d" % sequence
+    digits = (number * (size // len(number) + 1))[: size - 1]
+    return digits + (b"\n" if digits else b"0")

@@ -1,0 +1,112 @@
+"""`echoclient send`: one exchange, and a verdict on the reply."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import click
+
+from echoclient.duplex import Duplex
+from echoclient.durations import Deadline, format_duration
+from echoclient.errors import ClientError, ClosedError, TimedOutError
+from echoclient.expect import Expectation, parse_expectation
+from echoclient.options import say, target_option, time_options
+from echoclient.session import Session, connect
+
+if TYPE_CHECKING:
+    from typing import BinaryIO
+
+    from echoclient.target import Target
+
+
+class DiffersError(ClientError):
+    """The reply is not what was expected."""
+
+    word = "DIFFERS"
+
+
+def _expectation_value(text: str) -> Expectation:
+    try:
+        return parse_expectation(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+@click.command()
+@click.argument("text", nargs=-1)
+@click.option("--file", type=click.File("rb"), help="Send this file, byte for byte.")
+@click.option(
+    "--expect",
+    type=_expectation_value,
+    default="none",
+    show_default=True,
+    metavar="echo|upper|none|regex:PATTERN",
+    help="What the reply must be; none: anything will do.",
+)
+@target_option
+@time_options()
+def send(
+    text: tuple[str, ...],
+    file: BinaryIO | None,
+    expect: Expectation,
+    target: Target,
+    timeout: float,
+    wait: float,
+) -> None:
+    r"""Make one exchange: send, half-close, read the reply to its end.
+
+    TEXT is sent as echo(1) writes it: words joined by spaces, then a newline.
+    Without TEXT and --file, standard input is sent, byte for byte. The reply
+    goes to standard output. --timeout bounds the whole exchange.
+
+    \b
+    Examples:
+      echoclient send hello
+      echoclient send --expect upper -t localhost:9000 hello world
+      echoclient send --expect echo --file photo.jpg > /dev/null
+    """
+    if text and file:
+        raise click.UsageError("give either TEXT or --file")
+    source = file or click.get_binary_stream("stdin")
+    request = os.fsencode(" ".join(text)) + b"\n" if text else source.read()
+    reply = bytearray()
+    with connect(target, timeout=timeout, wait=wait, say=say) as session:
+        try:
+            exchange(session, request, reply, timeout)
+        except ClientError as error:
+            raise error.adding(session.traffic()) from error
+        finally:
+            click.echo(bytes(reply), nl=False)
+    difference = expect(request, bytes(reply))
+    if difference is not None:
+        for line in difference.evidence:
+            click.echo(line, err=True)
+        raise DiffersError(f"{target}: {difference.what}")
+
+
+def exchange(session: Session, request: bytes, reply: bytearray, timeout: float) -> None:
+    """Send ``request``, half-close, and add what comes back to ``reply`` until the server ends it.
+
+    Args:
+        session: a fresh connection.
+        request: what to send.
+        reply: is added to as bytes come, so that a broken exchange leaves what there was.
+        timeout: seconds for all of it; 0 is no limit.
+
+    Raises:
+        ClientError: the connection broke, ended before all was sent, or did not end in time.
+    """
+    deadline = Deadline(timeout or None)
+    duplex = Duplex(session)
+    duplex.queue(request, last=True)
+    while True:
+        reply += duplex.pump(deadline)
+        if duplex.ended:
+            break
+        if deadline.passed():
+            raise TimedOutError(
+                f"{session.target}: the server did not end the exchange within {format_duration(timeout)}"
+            )
+    if duplex.unsent:
+        raise ClosedError(f"{session.target}: the server ended the connection before it had everything")

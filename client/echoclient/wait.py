@@ -1,0 +1,53 @@
+"""`echoclient wait`: come back when the server answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from echoclient.duplex import Duplex
+from echoclient.errors import ClosedError, TimedOutError
+from echoclient.options import say, target_argument, time_options
+from echoclient.session import open_session, retry
+
+if TYPE_CHECKING:
+    from echoclient.durations import Deadline
+    from echoclient.target import Target
+
+# The same after upper(), so that the two handlers everybody has give it back; a line, for those that wait for one.
+PROBE = b"0123456789\n"
+
+
+@click.command()
+@target_argument
+@time_options(wait="30s", wait_help="How long to keep trying; 0: try once.")
+def wait(target: Target, timeout: float, wait: float) -> None:
+    r"""Wait until a server answers: for scripts and containers.
+
+    It answers when it has taken a line and sent back something. A port that
+    only accepts connections, as a proxy in front of a dead server does, is
+    not enough. Exit status 0 as soon as there is an answer, 1 at the deadline.
+
+    \b
+    Examples:
+      echoclient wait && run-the-tests
+      echoclient wait echo.example.net:9000 --wait 2m --timeout 1s
+    """
+    retry(lambda deadline: probe(target, deadline), target, timeout=timeout, wait=wait, say=say)
+
+
+def probe(target: Target, deadline: Deadline) -> None:
+    """Connect and make one exchange by the deadline.
+
+    Raises:
+        ClientError: there was no answer, and why.
+    """
+    with open_session(target, deadline) as session:
+        duplex = Duplex(session)
+        duplex.queue(PROBE)
+        while not duplex.pump(deadline):
+            if duplex.ended:
+                raise ClosedError(f"{target}: the server closed the connection without an answer")
+            if deadline.passed():
+                raise TimedOutError(f"{target}: connected, but no answer")
