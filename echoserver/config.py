@@ -68,9 +68,39 @@ class ServerConfig:
     )
     mode: str = _option(
         "threads",
-        Choice("threads"),
-        "How connections are served: a thread for each.",
-        "A thread per connection is the simplest to reason about.",
+        Choice("threads", "workers"),
+        "How connections are served: a thread for each, or a few worker threads for all.",
+        "A thread per connection is the simplest to reason about; workers serve ten thousand mostly idle peers.",
+    )
+    workers: int = _option(
+        0,
+        Whole(0, 1000),
+        "Worker threads in workers mode; 0 is 4 per core, at least 8.",
+        "More than the cores, since a handler that needs a thread is one that waits.",
+    )
+    queue_size: int = _option(
+        1024,
+        Whole(1, 1_000_000),
+        "How many connections may wait for a worker.",
+        "When it is full, polling stops and TCP's flow control carries the pressure to the peers.",
+    )
+    queue_order: str = _option(
+        "fifo",
+        Choice("fifo", "lifo", "priority"),
+        "Who is served next: who waits longest, who came last, or who has been served least.",
+        "fifo is fair. lifo keeps most peers fast under overload, and starves the rest. priority favours light peers.",
+    )
+    dispatch: str = _option(
+        "auto",
+        Choice("auto", "inline", "queue"),
+        "Who calls the handler in workers mode: the poller (inline), a worker (queue), or as the handler asks for.",
+        "A hand-over to a worker costs more than a handler that never blocks. The others are to measure and learn.",
+    )
+    handler_timeout: float = _option(
+        30.0,
+        Duration(),
+        "Log and end a connection whose handler keeps its thread for this long.",
+        "A thread can't be ended from outside, but its peer can be let go, and the log shows where the handler hangs.",
     )
     max_connections: int = _option(
         1024,

@@ -11,11 +11,12 @@ import fcntl
 import socket
 import struct
 import termios
+from collections.abc import Callable
 from enum import Enum, auto
 from threading import Lock, get_ident
 from time import monotonic
 
-from echoserver.handlers import Handler, HandlerFactory
+from echoserver.handlers import HandlerFactory
 from echoserver.metrics import CloseReason, Phase, Tally
 
 RECEIVE_BYTES = 65536
@@ -63,9 +64,11 @@ class Connection:
         "_closed",
         "_factory",
         "_feed",
+        "_final",
         "_gate",
-        "_greeted",
         "_handler",
+        "_left",
+        "_opened",
         "_recv",
         "_send_some",
         "_sock",
@@ -74,6 +77,7 @@ class Connection:
         "error",
         "number",
         "opened_at",
+        "parked_for",
         "reason",
         "served_by",
         "tally",
@@ -90,6 +94,8 @@ class Connection:
         """How it ended; valid once `serve()` has returned or `turn()` wants nothing."""
         self.served_by = 0
         """The identity of the thread that serves it, or did last; written by that thread."""
+        self.parked_for = Wants.NOTHING
+        """What it waits for in the workers mode's epoll set; `NOTHING` while it isn't there. The owner's own."""
         self.watch: object = None
         """The janitor's own record of this connection, which no other thread touches."""
         self._sock = sock
@@ -97,7 +103,11 @@ class Connection:
         self._factory = factory
         self._recv = sock.recv
         self._send_some = sock.send
+        # What `turn()` keeps from one turn to the next; the owner's own.
+        self._opened = False
         self._unsent: memoryview | None = None  # what of a turn's reply the peer has yet to take
+        self._left = -1  # once asked to end: how much of what had arrived is still to be answered
+        self._final = False  # nothing comes after what is unsent
         # Guards `_closed`, every write to `ending`, and the descriptor against being shut down by one thread after
         # another closed it: its number may by then belong to a new connection.
         self._gate = Lock()
@@ -123,7 +133,10 @@ class Connection:
         """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing."""
         self.served_by = get_ident()
         try:
-            self._open()
+            self._make_handler()
+            if greeting := self._ask(self._handler.greet):
+                self._send(greeting)
+            self.tally.phase = Phase.RECEIVING
             while self.ending is None and (data := self._recv(RECEIVE_BYTES)):
                 if reply := self._reply(data):
                     self._send(reply)
@@ -138,15 +151,6 @@ class Connection:
         except OSError as error:
             self._failed(CloseReason.RESET, error)
         return self.reason
-
-    def _open(self) -> None:
-        try:
-            self._handler: Handler = self._factory.make()
-        except BaseException as error:
-            raise _HandlerFailedError from error
-        self._feed = self._handler.feed
-        if greeting := self._ask(self._handler.greet):
-            self._send(greeting)
 
     def _send(self, reply: bytes) -> None:
         """Send all of a reply, blocking: the kernel takes it whole, or in pieces where the thread was woken to end."""
@@ -172,7 +176,90 @@ class Connection:
             if reply := self._reply(data):
                 self._send(reply)
 
+    # -- the non-blocking way: a turn at a time, by whichever thread it is given to
+
+    def turn(self) -> Wants:
+        """Serve one turn without waiting, and return what to wait for before the next.
+
+        A turn is at most one receive, the reply to it, and as much of that as the peer takes: a greedy peer can't keep
+        the thread, and a slow one costs no more memory than one reply, since it is not received from until it has taken
+        that.
+        """
+        try:
+            if self._unsent is not None or self.ending is not None or not self._opened:
+                return self._special_turn()
+            if data := self._recv(RECEIVE_BYTES):
+                reply = self._reply(data)
+                return self._send_what_fits(reply) if reply else self._wait_for(Wants.READ)
+            # The end of input: the peer's own, or that of another thread asking this connection to end just now.
+            return self._last_turn(CloseReason.EOF) if self.ending is None else self._special_turn()
+        except BlockingIOError:  # from a receive alone: somebody was woken for nothing
+            return self._wait_for(Wants.READ)
+        except _HandlerFailedError as failure:
+            self._failed(CloseReason.HANDLER, failure.__cause__)
+        except OSError as error:
+            self._failed(CloseReason.RESET, error)
+        return Wants.NOTHING
+
+    def _special_turn(self) -> Wants:
+        """Serve a turn that is no plain message: the first, the last ones, one with a reply still to get rid of."""
+        if self._unsent is not None:
+            wants = self._send_what_fits(self._unsent)
+            return Wants.NOTHING if wants is Wants.READ and self._final else wants
+        if self.ending in _ABRUPT:
+            return self._last_turn(self.ending)
+        if not self._opened:
+            self._opened = True
+            self._make_handler()
+            greeting = self._ask(self._handler.greet)
+            return self._send_what_fits(greeting) if greeting else self._wait_for(Wants.READ)
+        assert self.ending is not None
+        if self._left < 0:
+            self._left = unread(self._sock)
+        if self._left and (data := self._recv(min(self._left, RECEIVE_BYTES))):
+            self._left -= len(data)
+            reply = self._reply(data)
+            # The reading side is shut down, so the socket stays readable and the next turn comes at once.
+            return self._send_what_fits(reply) if reply else self._wait_for(Wants.READ)
+        return self._last_turn(self.ending)
+
+    def _last_turn(self, reason: CloseReason) -> Wants:
+        self.reason = reason
+        self._final = True
+        if reason not in _ABRUPT and (reply := self._ask(self._handler.finish)):
+            wants = self._send_what_fits(reply)
+            return Wants.NOTHING if wants is Wants.READ else wants
+        return Wants.NOTHING
+
+    def _send_what_fits(self, reply: bytes | memoryview) -> Wants:
+        tally = self.tally
+        tally.phase = Phase.SENDING
+        try:
+            sent = self._send_some(reply)
+        except BlockingIOError:
+            sent = 0
+        tally.bytes_out += sent
+        if sent == len(reply):
+            self._unsent = None
+            tally.replies += 1
+            tally.phase = Phase.RECEIVING
+            return Wants.READ
+        self._unsent = memoryview(reply)[sent:]
+        return Wants.WRITE
+
+    def _wait_for(self, wants: Wants) -> Wants:
+        self.tally.phase = Phase.RECEIVING
+        return wants
+
     # -- what both ways share
+
+    def _make_handler(self) -> None:
+        self.tally.phase = Phase.HANDLING
+        try:
+            self._handler = self._factory.make()
+        except BaseException as error:
+            raise _HandlerFailedError from error
+        self._feed = self._handler.feed
 
     def _reply(self, data: bytes) -> bytes:
         """Count what came and return the handler's reply to it."""
@@ -186,11 +273,11 @@ class Connection:
             raise _HandlerFailedError from error
         return reply if type(reply) is bytes else _as_bytes(reply)
 
-    def _ask(self, question: object) -> bytes:
+    def _ask(self, question: Callable[[], bytes]) -> bytes:
         """Return what the handler's `greet` or `finish` says."""
         self.tally.phase = Phase.HANDLING
         try:
-            reply = question()  # type: ignore[operator]
+            reply = question()
         except BaseException as error:
             raise _HandlerFailedError from error
         return reply if type(reply) is bytes else _as_bytes(reply)

@@ -29,6 +29,7 @@ class Limits:
 
     idle: float
     write: float
+    handler: float
 
 
 @dataclass(slots=True)
@@ -60,15 +61,28 @@ class Janitor:
         The time limits.
     finish:
         Takes over a connection that has lingered long enough; closes it and counts it.
+    stuck:
+        Is told of a connection whose handler has kept its thread for too long, once each time.
+    tend:
+        Is called a few times a second.
 
     """
 
-    def __init__(self, registry: ConnectionRegistry, limits: Limits, finish: Callable[[Connection], None]) -> None:
+    def __init__(
+        self,
+        registry: ConnectionRegistry,
+        limits: Limits,
+        finish: Callable[[Connection], None],
+        stuck: Callable[[Connection], None],
+        tend: Callable[[], None],
+    ) -> None:
         self._registry = registry
         self._limits = limits
         self._finish = finish
-        shortest = min((limit for limit in (limits.idle, limits.write) if limit), default=0.0)
-        self._look_every = min(_SLOWEST_LOOK, max(_FASTEST_LOOK, shortest / 8)) if shortest else None
+        self._stuck = stuck
+        self._tend = tend
+        shortest = min((limit for limit in (limits.idle, limits.write, limits.handler) if limit), default=_SLOWEST_LOOK)
+        self._look_every = min(_SLOWEST_LOOK, max(_FASTEST_LOOK, shortest / 8))
         # Connections to linger with, from the threads that served them; `None` ends the thread.
         self._inbox: SimpleQueue[Connection | None] = SimpleQueue()
         self._lingering: list[_Lingering] = []  # the janitor thread's own
@@ -81,7 +95,8 @@ class Janitor:
     def stop(self, deadline: Deadline) -> list[Thread]:
         """End the thread, and with it all lingering; return it if it is still alive at the deadline."""
         self._inbox.put(None)
-        self._thread.join(deadline.timeout())
+        if self._thread.ident is not None:
+            self._thread.join(deadline.timeout())
         return [self._thread] if self._thread.is_alive() else []
 
     def linger(self, connection: Connection) -> None:
@@ -102,18 +117,17 @@ class Janitor:
                 continue
             if self._lingering:
                 self._linger_on()
-            if self._look_every is not None and monotonic() >= next_look:
+            if monotonic() >= next_look:
                 self.look(monotonic())
+                self._tend()
                 next_look = monotonic() + self._look_every
         for late in self._lingering:
             self._finish(late.connection)
 
-    def _pause(self, next_look: float) -> float | None:
-        """Return how long to wait for an arrival; `None`, without limit, where there is nothing to look after."""
-        pauses = [_LINGER_LOOK] if self._lingering else []
-        if self._look_every is not None:
-            pauses.append(max(0.0, next_look - monotonic()))
-        return min(pauses) if pauses else None
+    def _pause(self, next_look: float) -> float:
+        """Return how long to wait for an arrival."""
+        pause = max(0.0, next_look - monotonic())
+        return min(pause, _LINGER_LOOK) if self._lingering else pause
 
     def look(self, now: float) -> None:
         """Look once at every connection and end those that are late.
@@ -135,8 +149,14 @@ class Janitor:
             elif phase == Phase.RECEIVING:
                 if self._limits.idle and now - watch.since >= self._limits.idle:
                     connection.end(CloseReason.IDLE)
-            elif phase == Phase.SENDING and self._limits.write and now - watch.since >= self._limits.write:
-                self._judge_sender(connection, watch, now)
+            elif phase == Phase.SENDING:
+                if self._limits.write and now - watch.since >= self._limits.write:
+                    self._judge_sender(connection, watch, now)
+            elif phase == Phase.HANDLING:
+                late = self._limits.handler and now - watch.since >= self._limits.handler
+                # It ends once, so this is told once; the thread is the handler's until it returns.
+                if late and connection.end(CloseReason.KILLED):
+                    self._stuck(connection)
 
     def _judge_sender(self, connection: Connection, watch: _Watch, now: float) -> None:
         """End a connection whose peer takes nothing; one that is merely slow gets the time again.

@@ -42,8 +42,9 @@ class Phase:
     HANDLING = 1
     SENDING = 2
     LINGERING = 3
+    QUEUED = 4
 
-    NAMES = ("receiving", "handling", "sending", "lingering")
+    NAMES = ("receiving", "handling", "sending", "lingering", "queued")
 
 
 class Tally:
@@ -77,6 +78,30 @@ class Snapshot:
     bytes_out: int
     replies: int
     handler_errors: int
+    handlers_stuck: int
+    """Times a handler kept its thread for longer than the handler timeout."""
+    workers: WorkerSnapshot | None = None
+    """What only the workers mode counts."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerSnapshot:
+    """The poller, the queue and the worker threads at one moment."""
+
+    inline_turns: int
+    """Turns that the poller served itself."""
+    queued_turns: int
+    """Turns that a worker took off the queue."""
+    queued_seconds: float
+    """How long these waited on the queue, in all."""
+    queue_depth: int
+    queue_high_water: int
+    queue_full: int
+    """Times the poller had to wait for a place on the queue."""
+    busy: int
+    """Workers that are serving a turn now."""
+    replaced: int
+    """Workers that died and were replaced."""
 
 
 class Metrics:
@@ -94,6 +119,7 @@ class Metrics:
         self._bytes_in = 0
         self._bytes_out = 0
         self._replies = 0
+        self._stuck = 0
 
     def opened(self, tally: Tally) -> None:
         """Count a connection that was accepted."""
@@ -120,8 +146,13 @@ class Metrics:
         with self._gate:
             self._held += 1
 
-    def snapshot(self) -> Snapshot:
-        """Return all counters, the live connections' among them.
+    def stuck(self) -> None:
+        """Count a handler that kept its thread for too long."""
+        with self._gate:
+            self._stuck += 1
+
+    def snapshot(self, workers: WorkerSnapshot | None = None) -> Snapshot:
+        """Return all counters, the live connections' among them, beside those that the workers mode keeps itself.
 
         A connection folds under the same semaphore, so each is seen either live or closed, never both and never
         neither.
@@ -137,4 +168,6 @@ class Metrics:
                 bytes_out=self._bytes_out + sum(tally.bytes_out for tally in self._live),
                 replies=self._replies + sum(tally.replies for tally in self._live),
                 handler_errors=self._closed[CloseReason.HANDLER],
+                handlers_stuck=self._stuck,
+                workers=workers,
             )

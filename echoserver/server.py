@@ -12,25 +12,28 @@ import os
 import selectors
 import socket
 import sys
+import traceback
 from collections.abc import Sequence
 from threading import BoundedSemaphore, Event, RLock, Thread
+from threading import enumerate as enumerate_threads
 from time import monotonic
 from types import TracebackType
-from typing import Self
+from typing import Protocol, Self
 
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
 from echoserver.connection import Connection
-from echoserver.errors import BindError
+from echoserver.errors import BindError, ConfigError
 from echoserver.handlers import find_handler
 from echoserver.janitor import Janitor, Limits
 from echoserver.listener import Address, listen, show_address
 from echoserver.logs import library_logger
-from echoserver.metrics import CloseReason, Metrics, Snapshot
+from echoserver.metrics import CloseReason, Metrics, Snapshot, WorkerSnapshot
 from echoserver.registry import ConnectionRegistry
 from echoserver.threads import ServingThreads
+from echoserver.workers import Workers
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(
@@ -53,6 +56,19 @@ _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 _SHORTAGE_PAUSE = 0.1
 _ACCEPTS_IN_A_ROW = 64
 _GRACE_AFTER_CUT = 0.5
+_LEAST_WORKERS, _WORKERS_PER_CORE = 8, 4
+
+
+class _Mode(Protocol):
+    """How connections get their threads: `ServingThreads` or `Workers`."""
+
+    @property
+    def blocking(self) -> bool: ...
+    def start(self) -> None: ...
+    def assign(self, connection: Connection) -> None: ...
+    def tend(self) -> None: ...
+    def counts(self) -> WorkerSnapshot | None: ...
+    def stop(self, deadline: Deadline) -> list[Thread]: ...
 
 
 class Server:
@@ -83,9 +99,14 @@ class Server:
         # How many connections may be open. Admission lives here alone: a slot is taken before the accept, and given
         # back when the connection has been closed and counted.
         self._slots = BoundedSemaphore(self.config.max_connections)
-        self._mode = ServingThreads(self._serve)
-        limits = Limits(idle=self.config.idle_timeout, write=self.config.write_timeout)
-        self._janitor = Janitor(self._registry, limits, self._finish)
+        self._mode = self._make_mode()
+        self._janitor = Janitor(
+            self._registry,
+            Limits(self.config.idle_timeout, self.config.write_timeout, self.config.handler_timeout),
+            finish=self._finish,
+            stuck=self._report_stuck,
+            tend=self._mode.tend,
+        )
         # Guards `_listeners` and the change from one state of life to the next; re-entrant, since `start` calls `stop`
         # if it fails.
         self._lifecycle = RLock()
@@ -102,6 +123,25 @@ class Server:
         self._number = 0  # of the last connection; the acceptor's own
         self._warn_limit = Throttle(1.0)  # the acceptor's own, as is the next
         self._warn_shortage = Throttle(1.0)
+
+    def _make_mode(self) -> _Mode:
+        config = self.config
+        if config.mode == "threads":
+            return ServingThreads(self._serve)
+        if config.dispatch == "inline" and self._factory.blocking:
+            name = self._factory.name
+            problem = (
+                f"inline is refused: the handler {name} may block, and would hold up all peers; must be auto or queue"
+            )
+            raise ConfigError(problem, key="dispatch")
+        return Workers(
+            self._settle,
+            inline=config.dispatch == "inline" or (config.dispatch == "auto" and not self._factory.blocking),
+            count=config.workers or max(_LEAST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1)),
+            order=config.queue_order,
+            queue_size=config.queue_size,
+            log=self._log,
+        )
 
     # -- life
 
@@ -124,9 +164,14 @@ class Server:
             self._bell = socket.socketpair()
             for end in self._bell:
                 end.setblocking(False)
-            self._janitor.start()
-            self._acceptor.start()
             self._started = True
+            try:
+                self._mode.start()
+                self._janitor.start()
+                self._acceptor.start()
+            except BaseException:
+                self.stop(_GRACE_AFTER_CUT)
+                raise
         for address in self._addresses:
             host, port = address
             self._log.info(
@@ -152,7 +197,7 @@ class Server:
 
     def stats(self) -> Snapshot:
         """Return all counters as they were at one moment."""
-        return self._metrics.snapshot()
+        return self._metrics.snapshot(self._mode.counts())
 
     def connections(self) -> list[Connection]:
         """Return the open connections, oldest first."""
@@ -198,7 +243,10 @@ class Server:
             if self._bell is None:  # stopped before
                 return []
             self._ring()
-            self._acceptor.join()
+            if self._acceptor.ident is not None:
+                self._acceptor.join()
+            else:  # `start` failed before it
+                self._close_listeners()
             cut = self._drain()
             grace = Deadline(_GRACE_AFTER_CUT) if cut else self._deadline
             left = [*self._mode.stop(grace), *self._janitor.stop(Deadline(_GRACE_AFTER_CUT))]
@@ -244,8 +292,11 @@ class Server:
             self._failure = error
             self._stopped.set()
         finally:
-            for listener in self._listeners:
-                listener.close()
+            self._close_listeners()
+
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            listener.close()
 
     def _accept_all(self, listener: socket.socket) -> None:
         """Accept who waits at this listener, up to a number that still lets the other listeners have their turn."""
@@ -323,8 +374,8 @@ class Server:
         try:
             # Replies are whole messages: waiting to fill a segment would only delay them.
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            # Inherited from the listener on some systems.
-            sock.setblocking(True)
+            # What it inherits from the listener differs between systems.
+            sock.setblocking(self._mode.blocking)
             self._mode.assign(connection)
         except (OSError, RuntimeError, MemoryError) as error:
             # The peer has reset it already, or the system starts no more threads: this peer is lost, and nothing else.
@@ -341,6 +392,10 @@ class Server:
             connection.serve()
         except Exception as error:  # noqa: BLE001 - a defect of ours; it must not take the thread and the slot with it
             connection.reason, connection.error = CloseReason.KILLED, error
+        self._settle(connection)
+
+    def _settle(self, connection: Connection) -> None:
+        """Let go of a connection that has ended: close it, or have the janitor do so when its peer has gone quiet."""
         if connection.start_lingering():
             self._janitor.linger(connection)
         else:
@@ -381,6 +436,20 @@ class Server:
             self._log.info("connection ended", **facts)
         else:
             self._log.debug("connection ended", **facts)
+
+    def _report_stuck(self, connection: Connection) -> None:
+        """Say which handler keeps its thread for too long, and where in its code; from the janitor."""
+        self._metrics.stuck()
+        frame = sys._current_frames().get(connection.served_by)
+        name = next((thread.name for thread in enumerate_threads() if thread.ident == connection.served_by), "?")
+        self._log.error(
+            "handler stuck",
+            id=connection.number,
+            peer=connection.peer,
+            handler=self._factory.name,
+            thread=name,
+            stack="".join(traceback.format_stack(frame)) if frame else "",
+        )
 
     # -- stopping
 

@@ -27,6 +27,9 @@ class ServingThreads:
 
     """
 
+    blocking = True
+    """Whether the sockets of this mode wait in a receive or a send."""
+
     def __init__(self, serve: Callable[[Connection], None]) -> None:
         self._serve = serve
         # Guards the attributes below it.
@@ -35,6 +38,15 @@ class ServingThreads:
         self._all: set[_ServingThread] = set()
         self._last_out: _ServingThread | None = None
         self._stopping = False
+
+    def start(self) -> None:
+        """Do nothing: threads start when there are connections."""
+
+    def tend(self) -> None:
+        """Do nothing: a serving thread that a defect ended is not missed, the next connection gets a new one."""
+
+    def counts(self) -> None:
+        """Return nothing: this mode has no counters of its own."""
 
     def assign(self, connection: Connection) -> None:
         """Give a connection to an idle thread, or to a new one.

@@ -1,0 +1,372 @@
+"""The workers mode: idle peers hold no thread, and a few threads serve them all.
+
+The poller parks the connections in an epoll set. One that becomes readable goes on a bounded queue, and one of the
+worker threads takes it off, serves it one turn and parks it again: the poller is the producer, the workers are the
+consumers. Where the handler never blocks, the poller serves the turn itself, since under the GIL the hand-over costs
+more than the work.
+
+Who owns what. The set of parked connections belongs to the poller thread: it alone enters, finds, strikes and closes
+them. The others talk to it through two queues, `_arrivals` and `_departures`, and ring a bell. A connection on the
+ready queue is disarmed in the epoll set (`EPOLLONESHOT`), so it is there once at most; it belongs to the worker that
+takes it off, until that worker arms it again.
+
+The interleavings that this has to survive:
+
+* An event for a connection that has ended. Epoll hands out events in batches, and a connection may end while a later
+event of the same
+  batch still names its descriptor. The poller strikes it from `_parked` when it ends, so the late event finds nothing.
+* A descriptor number used again. New connections enter between batches only, so within a batch a number means one
+connection. A closed
+  socket leaves the epoll set before it is closed, so no event of the old one can follow.
+* Another thread ends a connection (the janitor, a drain) while a worker serves it. That only shuts the socket down; it
+is closed by the
+  poller alone, after the worker has given it back. Shut down while disarmed, it reports so as soon as it is armed.
+* A drain while the queue is full. The poller waits for a place, the workers make some, each connection reports once
+more that its input
+  has ended, and leaves. If all workers are held by their handlers, the poller gives up waiting when it is told to stop.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import os
+import select
+from collections.abc import Callable
+from queue import Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
+from threading import Event, Lock, Thread, get_ident
+from time import monotonic
+
+from structlog.typing import FilteringBoundLogger
+
+from echoserver.clock import Deadline, Throttle
+from echoserver.connection import Connection, Wants
+from echoserver.errors import ConfigError
+from echoserver.metrics import CloseReason, Phase, WorkerSnapshot
+
+_EVENTS_A_BATCH = 512
+_EVENTS = {Wants.READ: select.EPOLLIN, Wants.WRITE: select.EPOLLOUT} if hasattr(select, "epoll") else {}
+_FULL_RETRY_SECONDS = 0.1
+
+# How urgent, a serial number that keeps equals in order (and a PriorityQueue from comparing connections), when it was
+# queued, and who.
+_Ready = tuple[float, int, float, "Connection | _Stop"]
+
+
+class _Stop:
+    """What ends a worker, in a connection's place on the queue: never `None`, which a slip may put there."""
+
+
+_STOP = _Stop()
+
+
+def make_queue(order: str, size: int) -> Queue[_Ready]:
+    """Return the bounded queue of the order asked for: fifo, lifo or priority."""
+    kinds: dict[str, type[Queue[_Ready]]] = {"fifo": Queue, "lifo": LifoQueue, "priority": PriorityQueue}
+    return kinds[order](size)
+
+
+class Workers:
+    """The poller, the queue and the worker threads.
+
+    Parameters
+    ----------
+    settle:
+        Takes over a connection that has ended: lingers with it or closes it.
+    inline:
+        Whether the poller serves the turns itself.
+    count:
+        How many worker threads; none is started where turns are served inline.
+    order:
+        Who is served next: fifo, lifo or priority.
+    queue_size:
+        How many connections may wait for a worker.
+    log:
+        For what goes wrong in here.
+
+    Raises
+    ------
+    ConfigError
+        This platform has no epoll.
+
+    """
+
+    blocking = False
+    """Whether the sockets of this mode wait in a receive or a send."""
+
+    def __init__(
+        self,
+        settle: Callable[[Connection], None],
+        *,
+        inline: bool,
+        count: int,
+        order: str,
+        queue_size: int,
+        log: FilteringBoundLogger,
+    ) -> None:
+        if not _EVENTS:
+            raise ConfigError("workers is refused: this platform has no epoll; must be threads here", key="mode")
+        self._settle = settle
+        self._log = log
+        self._ready = make_queue(order, queue_size)
+        self._stopping = Event()
+        self._arrivals: SimpleQueue[Connection] = SimpleQueue()
+        self._departures: SimpleQueue[Connection] = SimpleQueue()
+        self._poller = Thread(target=self._poll_loop, name="poller", daemon=True)
+        # The poller's own; others read the counters.
+        self._parked: dict[int, Connection] = {}
+        self._inline = inline
+        self._by_service = order == "priority"
+        self._serial = itertools.count()
+        self._warn_full = Throttle(1.0)
+        self._inline_turns = 0
+        self._queue_high_water = 0
+        self._queue_full = 0
+        # Guards the two lists: the janitor changes them, and whoever asks for the counters reads them.
+        self._lock = Lock()
+        self._workers = [_Worker(self, self._ready, number) for number in range(1, 1 + (0 if inline else count))]
+        self._dead: list[_Worker] = []
+
+    def start(self) -> None:
+        """Start the poller and the workers.
+
+        Raises
+        ------
+        RuntimeError
+            The system doesn't start that many threads. `stop` ends those that have started.
+
+        """
+        self._epoll = select.epoll()
+        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        self._epoll.register(self._bell, select.EPOLLIN)
+        for thread in [*self._workers, self._poller]:
+            thread.start()
+
+    def assign(self, connection: Connection) -> None:
+        """Give the poller a new connection; from any thread."""
+        self._arrivals.put(connection)
+        self._ring()
+
+    def depart(self, connection: Connection) -> None:
+        """Give the poller back a connection that has ended; from the worker that served it."""
+        self._departures.put(connection)
+        self._ring()
+
+    def park(self, connection: Connection, wants: Wants) -> None:
+        """Arm a connection for its next turn; from its owner, which is its owner no more when this returns."""
+        events = _EVENTS[wants] | (0 if self._inline else select.EPOLLONESHOT)
+        first = connection.parked_for is Wants.NOTHING
+        connection.parked_for = wants
+        if first:
+            # Not before the first turn: even without an event asked for, epoll would report a hang-up, and so queue it
+            # twice.
+            self._epoll.register(connection.fileno(), events)
+        else:
+            self._epoll.modify(connection.fileno(), events)
+
+    def tend(self) -> None:
+        """Replace workers that died; called by the janitor a few times a second."""
+        with self._lock:
+            dead = [worker for worker in self._workers if not worker.is_alive()]
+        for worker in dead:
+            if self._stopping.is_set():
+                return
+            successor = _Worker(self, self._ready, worker.number)
+            try:
+                successor.start()
+            except RuntimeError as error:  # no more threads now: the next call tries again
+                self._log.error("cannot replace a worker", thread=worker.name, reason=str(error))
+                return
+            with self._lock:
+                self._workers[self._workers.index(worker)] = successor
+                self._dead.append(worker)
+            self._log.error("worker died and was replaced", thread=worker.name, exc_info=worker.error)
+
+    def counts(self) -> WorkerSnapshot:
+        """Return this mode's counters. Each is written by one thread, and may be one turn behind."""
+        with self._lock:
+            workers, dead = list(self._workers), list(self._dead)
+        return WorkerSnapshot(
+            inline_turns=self._inline_turns,
+            queued_turns=sum(worker.turns for worker in workers + dead),
+            queued_seconds=round(sum(worker.queued_seconds for worker in workers + dead), 6),
+            queue_depth=self._ready.qsize(),
+            queue_high_water=self._queue_high_water,
+            queue_full=self._queue_full,
+            busy=sum(worker.busy for worker in workers),
+            replaced=len(dead),
+        )
+
+    def stop(self, deadline: Deadline) -> list[Thread]:
+        """Let the workers serve what is queued, end all threads, and return those still alive at the deadline."""
+        # Queue.join has no time limit and a handler may never come back: the wait is a thread's, which can be left
+        # behind.
+        joiner = Thread(target=self._ready.join, name="queue-join", daemon=True)
+        joiner.start()
+        joiner.join(deadline.timeout())
+        self._stopping.set()
+        with self._lock:
+            workers = list(self._workers)
+        for number, _ in enumerate(workers):
+            try:
+                self._ready.put_nowait((math.inf, number, 0.0, _STOP))
+            except Full:  # every worker is stuck, with more waiting; the threads are daemons
+                break
+        self._ring()
+        threads = [thread for thread in (*workers, self._poller, joiner) if thread.ident is not None]
+        for thread in threads:
+            thread.join(deadline.timeout())
+        left = [thread for thread in threads if thread.is_alive()]
+        if not left:  # else one of them may yet ring, and the number may by then be another file's
+            self._epoll.close()
+            os.close(self._bell)
+        return left
+
+    def _ring(self) -> None:
+        os.eventfd_write(self._bell, 1)
+
+    # -- from here on, the poller thread
+
+    def _poll_loop(self) -> None:
+        poll, parked, inline = self._epoll.poll, self._parked, self._inline
+        while not self._stopping.is_set():
+            events = poll(-1, _EVENTS_A_BATCH)
+            rung = False
+            for descriptor, _ in events:
+                connection = parked.get(descriptor)
+                if connection is None:
+                    # The bell, or a late event of a connection that ended earlier in this batch.
+                    rung = rung or descriptor == self._bell
+                elif inline:
+                    self._serve_inline(connection)
+                else:
+                    self._enqueue(connection)
+            if inline:
+                self._inline_turns += len(events) - rung
+            if rung:
+                # After the batch, so that within it a descriptor number means one connection.
+                os.eventfd_read(self._bell)
+                self._take_departures()
+                self._take_arrivals()
+
+    def _take_arrivals(self) -> None:
+        ident = get_ident()
+        while (connection := _next_of(self._arrivals)) is not None:
+            connection.served_by = ident
+            self._parked[connection.fileno()] = connection
+            # The handler may want to speak first, so the first turn comes without an event.
+            if self._inline:
+                self._serve_inline(connection)
+            else:
+                self._enqueue(connection)
+
+    def _take_departures(self) -> None:
+        while (connection := _next_of(self._departures)) is not None:
+            self._strike(connection)
+
+    def _strike(self, connection: Connection) -> None:
+        """Let a connection go that has ended: out of the set, and only then closed."""
+        del self._parked[connection.fileno()]
+        if connection.parked_for is not Wants.NOTHING:
+            self._epoll.unregister(connection.fileno())
+        self._settle(connection)
+
+    def _serve_inline(self, connection: Connection) -> None:
+        try:
+            wants = connection.turn()
+        except Exception as error:  # noqa: BLE001 - a defect of ours; it must not take the poller with it
+            connection.reason, connection.error = CloseReason.KILLED, error
+            wants = Wants.NOTHING
+        if wants is connection.parked_for:
+            return
+        if wants is Wants.NOTHING:
+            self._strike(connection)
+        else:
+            self.park(connection, wants)
+
+    def _enqueue(self, connection: Connection) -> None:
+        tally = connection.tally
+        tally.phase = Phase.QUEUED
+        # Least attained service first: who has been given least so far.
+        urgency = tally.bytes_in + tally.bytes_out if self._by_service else 0
+        entry = (urgency, next(self._serial), monotonic(), connection)
+        try:
+            self._ready.put_nowait(entry)
+        except Full:
+            self._wait_for_place(entry)
+        depth = self._ready.qsize()
+        if depth > self._queue_high_water:
+            self._queue_high_water = depth
+
+    def _wait_for_place(self, entry: _Ready) -> None:
+        """Stop polling until a worker makes a place: what peers send stays in the kernel, and TCP slows them down."""
+        self._queue_full += 1
+        if self._warn_full.ready():
+            self._log.warning("queue full", size=self._ready.maxsize, times=self._queue_full)
+        while True:
+            try:
+                self._ready.put(entry, timeout=_FULL_RETRY_SECONDS)
+            except Full:
+                if self._stopping.is_set():  # past the drain's deadline, with all workers stuck
+                    return
+            else:
+                return
+
+
+def _next_of(queue: SimpleQueue[Connection]) -> Connection | None:
+    try:
+        return queue.get_nowait()
+    except Empty:
+        return None
+
+
+class _Worker(Thread):
+    """One consumer of the queue. A daemon: one that a handler never lets go must not keep the process from ending."""
+
+    def __init__(self, pool: Workers, ready: Queue[_Ready], number: int) -> None:
+        super().__init__(name=f"worker-{number}", daemon=True)
+        self.number = number
+        # Written by this thread alone.
+        self.turns = 0
+        self.queued_seconds = 0.0
+        self.busy = False
+        self.error: BaseException | None = None
+        self._pool = pool
+        self._ready = ready
+
+    def run(self) -> None:
+        try:
+            while self._serve_next():
+                pass
+        except BaseException as error:  # noqa: BLE001 - kept for the janitor, which logs it and starts a successor
+            self.error = error
+
+    def _serve_next(self) -> bool:
+        _, _, queued_at, connection = self._ready.get()
+        try:
+            if isinstance(connection, _Stop):
+                return False
+            self.busy = True
+            self.turns += 1
+            self.queued_seconds += monotonic() - queued_at
+            self._serve(connection)
+            return True
+        finally:
+            self.busy = False
+            self._ready.task_done()
+
+    def _serve(self, connection: Connection) -> None:
+        connection.served_by = get_ident()
+        wants = None
+        try:
+            wants = connection.turn()
+        except Exception as error:
+            connection.error = error
+            raise
+        finally:
+            if wants is None:  # a defect of ours: the connection ends, and this thread too
+                connection.reason, wants = CloseReason.KILLED, Wants.NOTHING
+            if wants is Wants.NOTHING:
+                self._pool.depart(connection)
+            else:
+                self._pool.park(connection, wants)
