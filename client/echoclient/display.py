@@ -9,6 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _WIDTH = 16
+# A line that goes on for longer is shown in parts: a server that never sends a newline must not fill the memory.
+_LONGEST_LINE = 64 * 1024
 
 
 class View(Protocol):
@@ -31,27 +33,25 @@ class TextView:
     def __init__(self) -> None:
         self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
         self._line = ""
-        self._cut = False
+        self._holds_back = False
 
     @property
     def holds_back(self) -> bool:
         """Whether the beginning of a line, or of a character, waits for its end."""
-        return self._cut
+        return self._holds_back
 
     def feed(self, data: bytes) -> str:
         """Return the lines that ``data`` completes."""
-        head, newline, tail = self._decode(data).rpartition("\n")
-        self._cut = not data.endswith(b"\n")
-        if not newline:
-            self._line += tail
-            return ""
-        lines = escape(self._line + head) + "\n"
-        self._line = tail
+        head, newline, tail = (self._line + self._decode(data)).rpartition("\n")
+        lines = escape(head) + newline
+        if len(tail) > _LONGEST_LINE:
+            lines, tail = f"{lines}{escape(tail)} [the line goes on]\n", ""
+        self._line, self._holds_back = tail, not data.endswith(b"\n")
         return lines
 
     def flush(self) -> str:
         """Return the beginning of a line and say that its newline has not come."""
-        line, self._line, self._cut = self._line + self._decode(b"", final=True), "", False
+        line, self._line, self._holds_back = self._line + self._decode(b"", final=True), "", False
         return f"{escape(line)} [no newline]\n"
 
 

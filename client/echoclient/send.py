@@ -68,8 +68,11 @@ def send(
     """
     if text and file:
         raise click.UsageError("give either TEXT or --file")
-    source = file or click.get_binary_stream("stdin")
-    request = os.fsencode(" ".join(text)) + b"\n" if text else source.read()
+    if text:
+        request = os.fsencode(" ".join(text)) + b"\n"
+    else:
+        with file or open(0, "rb", closefd=False) as source:
+            request = source.read()
     reply = bytearray()
     with connect(target, timeout=timeout, wait=wait, say=say) as session:
         try:

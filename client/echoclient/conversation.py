@@ -1,0 +1,191 @@
+"""What goes on behind the prompt: one connection, the thread that receives on it, and what is known about it."""
+
+from __future__ import annotations
+
+import select
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from echoclient.display import HexView, TextView, View, format_bytes, format_milliseconds
+from echoclient.durations import format_duration
+from echoclient.errors import ClientError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from echoclient.session import Session
+
+# How long the beginning of a line is held back for its end: no eye notices, and TCP cuts lines where it likes.
+_PATIENCE = 0.05
+
+
+class Conversation:
+    """A session which a thread of this object receives from, and the thread that made the object sends to."""
+
+    def __init__(
+        self, session: Session, show: Callable[[str], None], notice: Callable[[str], None], *, as_hex: bool = False
+    ) -> None:
+        """Start to receive.
+
+        Args:
+            session: a fresh connection; `close` closes it.
+            show: takes whole lines from the receiving thread. It may block, and then TCP slows the server down.
+            notice: takes, from the receiving thread, one line on how the connection ended.
+            as_hex: show bytes instead of text.
+        """
+        self.session = session
+        self._show = show
+        self._notice = notice
+        # Guards all that follows but the thread; notified after each receive and at the end.
+        self._changed = threading.Condition()
+        self._view: View = HexView() if as_hex else TextView()
+        self._shown = 0  # bytes received and on the screen, but for the beginning of a line
+        self._sent_at: float | None = None  # when the oldest bytes without an answer went out
+        self._arrived_at = 0.0  # when the newest bytes came in
+        self._round_trip: float | None = None  # of the last send: until the first byte came back
+        self._half_closed = False
+        self._leaving = False
+        self._failure: ClientError | None = None
+        self._ended = False
+        self._announced = False
+        self._receiver = threading.Thread(target=self._receive, name=f"receive-{session.peer}", daemon=True)
+        self._receiver.start()
+
+    def _receive(self) -> None:
+        try:
+            while self._receive_once():
+                pass
+        except ClientError as error:
+            with self._changed:
+                self._failure = self._failure or error
+        with self._changed:
+            self._ended = True
+            rest = self._view.flush() if self._view.holds_back else ""
+            announce = not self._leaving
+            how = self._failure or ("the server is done" if self._half_closed else "the server closed the connection")
+        if rest:
+            self._show(rest)
+        if announce:
+            self._notice(f"{how}; {self.session.traffic()}")
+        with self._changed:
+            self._announced = True
+            self._changed.notify_all()
+
+    def _receive_once(self) -> bool:
+        """Receive and show once; return whether there may be more."""
+        # Only this thread feeds the view, so what it holds back can't grow between the two looks at it.
+        if self._holds_back() and not select.select([self.session.socket], [], [], _PATIENCE)[0]:
+            with self._changed:
+                lines, more = self._view.flush(), True
+        else:
+            data = self.session.receive()
+            now = time.monotonic()
+            with self._changed:
+                lines, more = self._view.feed(data) if data else "", bool(data)
+                if data:
+                    self._arrived_at = now
+                if data and self._sent_at is not None:
+                    self._round_trip, self._sent_at = now - self._sent_at, None
+        if lines:
+            self._show(lines)
+        with self._changed:
+            if not self._view.holds_back:
+                self._shown = self.session.bytes_in
+            self._changed.notify_all()
+        return more
+
+    def _holds_back(self) -> bool:
+        with self._changed:
+            return self._view.holds_back
+
+    @property
+    def state(self) -> str:
+        """``open``, ``half-closed`` (by us) or ``closed``."""
+        with self._changed:
+            return "closed" if self._ended else "half-closed" if self._half_closed else "open"
+
+    def send(self, pieces: Iterable[bytes]) -> None:
+        """Send the pieces one after the other; a failure is announced as the end of the connection.
+
+        Raises:
+            ClientError: the connection is lost.
+        """
+        try:
+            for piece in pieces:
+                with self._changed:
+                    self._sent_at = self._sent_at or time.monotonic()
+                self.session.send(piece)
+        except ClientError as error:
+            with self._changed:
+                self._failure = self._failure or error
+            self.session.shutdown()
+            self._receiver.join()
+            raise
+
+    def settle(self, limit: float) -> None:
+        """Wait until as many bytes are on the screen as went out, or the connection ended, or ``limit`` seconds."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._announced or self._shown >= self.session.bytes_out, limit)
+
+    def time(self, data: bytes, limit: float | None) -> str:
+        """Send ``data`` and say in one line how long it took until as many bytes came back, or ``limit`` seconds."""
+        before, started = self.session.bytes_in, time.monotonic()
+        self._forget_round_trip()
+        self.send([data])
+        with self._changed:
+            complete = self._changed.wait_for(lambda: self._ended or self.session.bytes_in - before >= len(data), limit)
+            first, last = self._round_trip, self._arrived_at - started
+            came = self.session.bytes_in - before
+        if first is None:
+            return "no reply" if complete or limit is None else f"no reply within {format_duration(limit)}"
+        return (
+            f"first byte after {format_milliseconds(first)}, "
+            f"{came} bytes for {len(data)} after {format_milliseconds(last)}"
+        )
+
+    def _forget_round_trip(self) -> None:
+        with self._changed:
+            self._sent_at = self._round_trip = None
+
+    def half_close(self) -> None:
+        """Tell the server that nothing more comes."""
+        with self._changed:
+            self._half_closed = True
+        self.session.half_close()
+
+    def set_view(self, *, as_hex: bool) -> None:
+        """Show what comes from now on as bytes, or as text."""
+        with self._changed:
+            rest = self._view.flush() if self._view.holds_back else ""
+            self._view = HexView(self.session.bytes_in) if as_hex else TextView()
+        if rest:
+            self._show(rest)
+
+    def finish(self, limit: float | None) -> bool:
+        """Half-close, and wait for the server to end it too; return whether it did within ``limit`` seconds."""
+        with self._changed:
+            self._leaving = True
+        self.half_close()
+        with self._changed:
+            return self._changed.wait_for(lambda: self._announced, limit)
+
+    def close(self) -> None:
+        """End the connection and the thread, at once and without a word."""
+        with self._changed:
+            self._leaving = True
+        self.session.shutdown()
+        self._receiver.join()
+        self.session.close()
+
+    def status(self) -> list[str]:
+        """Return what the bottom line shows, the most telling first."""
+        with self._changed:
+            round_trip = self._round_trip
+        return [
+            self.state,
+            self.session.peer,
+            f"rtt {'-' if round_trip is None else format_milliseconds(round_trip)}",
+            f"out {format_bytes(self.session.bytes_out)}",
+            f"in {format_bytes(self.session.bytes_in)}",
+        ]

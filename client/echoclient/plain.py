@@ -1,0 +1,82 @@
+"""The prompt with the standard library alone: for a dumb terminal, or without the extra `client`."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from echoclient.commands import complete
+
+if TYPE_CHECKING:
+    from echoclient.history import HistoryFile
+
+PROMPT = "> "
+
+
+class PlainScreen:
+    """Lines in with input() and readline(3), lines out as they come.
+
+    What comes in the middle of typing goes on lines of its own, and the prompt is shown again below. What was typed is
+    still there, but not repeated: only readline knows it, and it can't be asked from another thread.
+    """
+
+    def __init__(self, history: HistoryFile) -> None:
+        self._history = history
+        # Guards the terminal's output, and whether a prompt is on it.
+        self._lock = threading.Lock()
+        self._prompting = False
+        # Whatever the terminal sends must come out as the same bytes; whatever is shown, its encoding may lack.
+        for stream, encoding, errors in (
+            (sys.stdin, "utf-8", "surrogateescape"),
+            (sys.stdout, None, "backslashreplace"),
+        ):
+            if isinstance(stream, io.TextIOWrapper):
+                stream.reconfigure(encoding=encoding, errors=errors)
+        _set_up_readline(history.entries)
+
+    def write(self, text: str) -> None:
+        """Show whole lines, from any thread."""
+        with self._lock:
+            sys.stdout.write(f"\n{text}{PROMPT}" if self._prompting else text)
+            sys.stdout.flush()
+
+    def notice(self, text: str) -> None:
+        """Show a line of our own, from any thread."""
+        self.write(f"* {text}\n")
+
+    def read_line(self) -> str:
+        """Ask for a line.
+
+        Raises:
+            EOFError: Ctrl-D.
+            KeyboardInterrupt: Ctrl-C; what was typed is gone.
+        """
+        with self._lock:
+            self._prompting = True
+        try:
+            line = input(PROMPT)
+        except (EOFError, KeyboardInterrupt):
+            print()
+            raise
+        finally:
+            with self._lock:
+                self._prompting = False
+        self._history.add(line)
+        return line
+
+
+def _set_up_readline(entries: list[str]) -> None:
+    try:
+        import readline  # from here on input() uses it
+    except ImportError:  # an interpreter can be built without: then the terminal's own line editing has to do
+        return
+    for entry in entries:
+        readline.add_history(entry)
+    # The whole line is one word to complete: commands begin with a slash, and the names of files hold anything.
+    readline.set_completer_delims("")
+    readline.set_completer(lambda text, index: next(itertools.islice(complete(text), index, None), None))
+    libedit = "libedit" in (readline.__doc__ or "")
+    readline.parse_and_bind("bind ^I rl_complete" if libedit else "tab: complete")

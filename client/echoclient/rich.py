@@ -1,0 +1,166 @@
+"""The prompt with prompt_toolkit: replies above it while typing, a line of figures below."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import io
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+from prompt_toolkit import PromptSession
+from prompt_toolkit.application import get_app, run_in_terminal
+from prompt_toolkit.completion import CompleteEvent, Completer, Completion
+from prompt_toolkit.filters import Condition
+from prompt_toolkit.history import History
+from prompt_toolkit.styles import Style
+
+from echoclient.commands import COMMANDS, complete
+from echoclient.plain import PROMPT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from prompt_toolkit.document import Document
+    from prompt_toolkit.formatted_text import StyleAndTextTuples
+
+    from echoclient.history import HistoryFile
+
+# Drawing the prompt anew takes about a millisecond, in which a key has its echo in the wrong place: so not more often.
+_BETWEEN_DRAWS = 0.05
+# Characters that wait to be drawn before the thread that brings more has to wait itself.
+_BACKLOG = 256 * 1024
+_STYLE = Style.from_dict({"open": "ansigreen", "half-closed": "ansiyellow", "closed": "ansired"})
+_YELLOW, _RESET = "\x1b[33m", "\x1b[0m"
+
+
+class RichScreen:
+    """A prompt and the text above it.
+
+    While the prompt is on the screen, the terminal belongs to its event loop, which runs in the main thread inside
+    `read_line`: other threads leave their text in `_pending`, and the loop draws it. At any other time they draw it
+    themselves.
+    """
+
+    def __init__(self, history: HistoryFile, status: Callable[[], list[str]]) -> None:
+        """Prepare the prompt.
+
+        Args:
+            history: where to keep what is typed.
+            status: called in the main thread for what the bottom line shows, the most important first.
+        """
+        self._status = status
+        # Guards the four below, and the terminal while `_loop` is None; notified when `_pending` was drawn.
+        self._drawn = threading.Condition()
+        self._pending: list[str] = []
+        self._size = 0  # of what is pending
+        self._scheduled = False  # the loop was told to draw it
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._last_draw = 0.0  # belongs to the loop
+        self._colour = not os.environ.get("NO_COLOR")
+        if isinstance(sys.stdout, io.TextIOWrapper):  # the terminal's encoding may lack what is shown
+            sys.stdout.reconfigure(errors="backslashreplace")
+        self._prompt: PromptSession[str] = PromptSession(
+            PROMPT,
+            history=_History(history),
+            completer=_Completer(),
+            # Room for the menu is taken only when there may be one.
+            complete_while_typing=Condition(lambda: get_app().current_buffer.text.startswith("/")),
+            bottom_toolbar=self._toolbar,
+            style=_STYLE,
+        )
+
+    def write(self, text: str) -> None:
+        """Show whole lines, from any thread; waits while too much is still to be drawn."""
+        with self._drawn:
+            self._drawn.wait_for(lambda: self._loop is None or self._size < _BACKLOG)
+            self._pending.append(text)
+            self._size += len(text)
+            if self._loop is None:
+                self._draw()
+            elif not self._scheduled:
+                self._scheduled = True
+                # The loop may have closed but `read_line` not have come to say so: it will draw what it finds.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._draw_soon)
+
+    def notice(self, text: str) -> None:
+        """Show a line of our own, from any thread."""
+        self.write(f"{_YELLOW}* {text}{_RESET}\n" if self._colour else f"* {text}\n")
+
+    def read_line(self) -> str:
+        """Ask for a line.
+
+        Raises:
+            EOFError: Ctrl-D on an empty line.
+            KeyboardInterrupt: Ctrl-C; what was typed is gone.
+        """
+        try:
+            return self._prompt.prompt(pre_run=self._take_over)
+        finally:
+            with self._drawn:
+                self._loop = None
+                self._draw()
+
+    def _take_over(self) -> None:
+        """Note, in the loop and before the prompt is drawn, that the terminal belongs to the loop now."""
+        with self._drawn:
+            self._loop = asyncio.get_running_loop()
+
+    def _draw_soon(self) -> None:
+        """In the loop: draw, but not too soon after the last time; meanwhile more may come."""
+        loop = asyncio.get_running_loop()
+        loop.call_at(self._last_draw + _BETWEEN_DRAWS, lambda: run_in_terminal(self._draw_above))
+
+    def _draw_above(self) -> None:
+        """In the loop, with the prompt taken off the screen for as long."""
+        with self._drawn:
+            self._draw()
+        self._last_draw = asyncio.get_running_loop().time()
+
+    def _draw(self) -> None:
+        """Write what is pending; the caller holds the lock."""
+        sys.stdout.write("".join(self._pending))
+        sys.stdout.flush()
+        self._pending.clear()
+        self._size = 0
+        self._scheduled = False
+        self._drawn.notify_all()
+
+    def _toolbar(self) -> StyleAndTextTuples:
+        """Return as many of the figures as fit on one line, the state in its colour."""
+        room = self._prompt.app.output.get_size().columns
+        shown: StyleAndTextTuples = []
+        for part in self._status():
+            text = f"  {part}" if shown else f" {part}"
+            room -= len(text)
+            if room < 0:
+                break
+            shown.append((f"class:{part}" if not shown else "", text))
+        return shown
+
+
+class _History(History):
+    """The history file, to prompt_toolkit."""
+
+    def __init__(self, file: HistoryFile) -> None:
+        super().__init__()
+        self._file = file
+
+    def load_history_strings(self) -> Iterable[str]:
+        return reversed(self._file.entries)
+
+    def store_string(self, string: str) -> None:
+        self._file.add(string)
+
+
+class _Completer(Completer):
+    """The commands' own completion, to prompt_toolkit."""
+
+    def get_completions(self, document: Document, complete_event: CompleteEvent) -> Iterable[Completion]:
+        line = document.text_before_cursor
+        for whole in complete(line):
+            command = COMMANDS.get(whole[1:].strip())
+            yield Completion(whole, -len(line), display_meta=command.help if command else None)
