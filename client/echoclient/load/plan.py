@@ -1,0 +1,177 @@
+"""What to do to the server: every parameter of a run, checked, and how it is shared among processes."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass, field
+from typing import Literal, cast
+
+from echoclient.target import Target
+
+Expect = Literal["echo", "upper"]
+Mode = Literal["closed", "open", "churn"]
+
+LARGEST_SIZE = 1 << 30
+MOST_CONNECTIONS = 60_000
+DEFAULT_DURATION = 10.0
+
+
+class PlanError(ValueError):
+    """A parameter, or a combination of them, that makes no sense; the text is one line that says what would."""
+
+
+@dataclass(frozen=True)
+class Share:
+    """One process's part of a plan.
+
+    Attributes:
+        first: number of its first connection, counted over all processes.
+        connections: how many it has.
+        messages: how many it sends in all; ``None`` if time ends the run.
+    """
+
+    first: int
+    connections: int
+    messages: int | None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The parameters of one run.
+
+    Attributes:
+        target: where the server is.
+        connections: how many are open at once, over all processes.
+        smallest: bytes of the smallest message.
+        largest: bytes of the largest; between the two, sizes are drawn evenly.
+        pipeline: messages a connection may have in flight.
+        duration: seconds to measure; ``None`` with ``messages``.
+        messages: messages to measure (with ``churn``: connections to make); ``None`` with ``duration``.
+        rate: messages a second over all connections, at planned times; ``None``: each reply triggers the next message.
+        churn: connect, exchange one message and close, over and over.
+        expect: what the server makes of the bytes.
+        verify: compare every byte that comes back.
+        warmup: seconds of the same load before measuring starts.
+        processes: how many processes generate the load.
+        seed: of the pattern and the sizes: the same seed sends the same bytes.
+        timeout: seconds a connect or a reply may take; 0: no limit.
+        wait: seconds to wait for the server to be up.
+
+    Raises:
+        PlanError: on construction, for what makes no sense.
+    """
+
+    target: Target = field(default_factory=Target)
+    connections: int = 16
+    smallest: int = 64
+    largest: int = 64
+    pipeline: int = 1
+    duration: float | None = None
+    messages: int | None = None
+    rate: float | None = None
+    churn: bool = False
+    expect: Expect = "echo"
+    verify: bool = True
+    warmup: float = 0.0
+    processes: int = 1
+    seed: int = 1
+    timeout: float = 5.0
+    wait: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.duration is None and self.messages is None:
+            object.__setattr__(self, "duration", DEFAULT_DURATION)
+        self._check_each()
+        self._check_together()
+
+    def _check_each(self) -> None:
+        _within("connections", self.connections, 1, MOST_CONNECTIONS)
+        _within("size", self.smallest, 1, LARGEST_SIZE)
+        _within("size", self.largest, 1, LARGEST_SIZE)
+        _within("pipeline", self.pipeline, 1, 100_000)
+        _within("processes", self.processes, 1, 256)
+        if self.duration is not None and not 0 < self.duration < math.inf:
+            raise PlanError(f"duration {self.duration:g} s: must be longer than 0")
+        if self.messages is not None:
+            _within("messages", self.messages, 1, 10**12)
+        if self.rate is not None and not 0 < self.rate <= 1e9:
+            raise PlanError(f"rate {self.rate:g}: must be more than 0 and at most 1e9 messages a second")
+        for name, seconds in (("warmup", self.warmup), ("timeout", self.timeout), ("wait", self.wait)):
+            if not 0 <= seconds < math.inf:
+                raise PlanError(f"{name} {seconds:g} s: must be 0 or longer")
+
+    def _check_together(self) -> None:
+        if self.smallest > self.largest:
+            raise PlanError(f"size {self.smallest}-{self.largest}: write the smaller number first")
+        if self.duration is not None and self.messages is not None:
+            raise PlanError("a duration and a number of messages: give one of the two")
+        if self.messages is not None and self.messages < self.connections:
+            raise PlanError(
+                f"{self.messages} messages over {self.connections} connections: each needs at least one; "
+                f"use {self.messages} connections or fewer"
+            )
+        if self.processes > self.connections:
+            raise PlanError(
+                f"{self.processes} processes for {self.connections} connections: each needs at least one connection"
+            )
+        if self.churn and self.rate is not None:
+            raise PlanError("churn goes as fast as the server lets it: leave out the rate")
+        if self.churn and self.pipeline > 1:
+            raise PlanError("churn makes one exchange per connection: leave out the pipeline")
+
+    @property
+    def mode(self) -> Mode:
+        """How messages are triggered: by replies, by the clock, or by connections."""
+        if self.churn:
+            return "churn"
+        return "closed" if self.rate is None else "open"
+
+    @property
+    def size(self) -> str:
+        """The message size as it is written on the command line."""
+        return str(self.smallest) if self.smallest == self.largest else f"{self.smallest}-{self.largest}"
+
+    def share(self, index: int) -> Share:
+        """Return the part of process ``index``: contiguous connections, and messages split as evenly as they go."""
+        first, stop = (self.connections * part // self.processes for part in (index, index + 1))
+        messages = None
+        if self.messages is not None:
+            before, after = (self.messages * part // self.processes for part in (index, index + 1))
+            messages = after - before
+        return Share(first, stop - first, messages)
+
+    def to_json(self) -> dict[str, object]:
+        """Return the parameters as JSON holds them; `from_json` reads them back."""
+        return {**asdict(self), "target": str(self.target)}
+
+    @staticmethod
+    def from_json(values: dict[str, object]) -> Plan:
+        """Read what `to_json` wrote.
+
+        Raises:
+            PlanError: a value makes no sense, is missing or unknown.
+        """
+        from echoclient.target import parse_target
+
+        try:
+            return Plan(**{**values, "target": parse_target(str(values["target"]))})  # type: ignore[arg-type]
+        except (TypeError, KeyError, ValueError) as error:
+            raise PlanError(f"not the parameters of a run: {error}") from None
+
+
+def parse_sizes(text: str) -> tuple[int, int]:
+    """Read ``64`` or ``64-4096``.
+
+    Raises:
+        PlanError: with one line that says what would be right.
+    """
+    low, dash, high = text.partition("-")
+    numbers = (low, high) if dash else (low, low)
+    if not all(number.isascii() and number.isdigit() and len(number) <= 10 for number in numbers):
+        raise PlanError(f"{text!r} is not a size: write bytes such as 64, or a range such as 64-4096")
+    return cast("tuple[int, int]", tuple(map(int, numbers)))
+
+
+def _within(name: str, value: int, least: int, most: int) -> None:
+    if not least <= value <= most:
+        raise PlanError(f"{name} {value}: must be from {least} to {most}")

@@ -1,0 +1,253 @@
+"""What a run measured: the parts of all processes merged, as a typed value and as JSON."""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections import Counter
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from echoclient.load.faults import FaultLog
+from echoclient.load.histogram import Histogram
+from echoclient.load.plan import Plan, PlanError
+from echoclient.load.recorder import Timeline
+
+FORMAT = "echoclient-bench/1"
+PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 100.0)
+# A process that is busy, or waits for a processor, for this share of its time has none to spare: what limits the
+# figures may then be the generator and not the server.
+BOUND_AT = 0.9
+
+
+class ResultError(ValueError):
+    """A file is not a result; the text is one line."""
+
+
+@dataclass(frozen=True)
+class Latency:
+    """A distribution of times, in seconds.
+
+    Attributes:
+        count: how many were measured.
+        percentiles: seconds by percentile, those in `PERCENTILES`.
+        histogram: all of them.
+    """
+
+    count: int
+    mean: float
+    deviation: float
+    least: float
+    percentiles: dict[float, float]
+    histogram: Histogram
+
+    @staticmethod
+    def of(histogram: Histogram) -> Latency | None:
+        """Summarise a histogram; ``None`` if it is empty."""
+        if not histogram.count:
+            return None
+        return Latency(
+            histogram.count,
+            histogram.mean,
+            histogram.deviation,
+            histogram.least,
+            histogram.percentiles(PERCENTILES),
+            histogram,
+        )
+
+    @property
+    def most(self) -> float:
+        """The longest."""
+        return self.percentiles[100.0]
+
+    def to_json(self) -> dict[str, object]:
+        """Return the summary in microseconds, and the encoded histogram in nanoseconds."""
+        return {
+            "count": self.count,
+            "mean_us": _micro(self.mean),
+            "deviation_us": _micro(self.deviation),
+            "min_us": _micro(self.least),
+            "max_us": _micro(self.most),
+            "percentiles_us": {f"{percentile:g}": _micro(value) for percentile, value in self.percentiles.items()},
+            "histogram_ns": self.histogram.encode(),
+        }
+
+
+@dataclass(frozen=True)
+class Process:
+    """One generating process.
+
+    Attributes:
+        cpu: share of the wall-clock time it spent on a processor.
+        starved: share it was ready to run and had none.
+    """
+
+    cpu: float
+    starved: float
+
+    @property
+    def bound(self) -> bool:
+        """Whether it had next to no time to spare."""
+        return self.cpu + self.starved >= BOUND_AT
+
+
+@dataclass
+class Result:
+    """Everything that is known about a run when it is over.
+
+    Attributes:
+        plan: what was asked for.
+        started: date and time, UTC, ISO 8601.
+        environment: versions and machine, for the reader.
+        elapsed: seconds from the first message to the last reply.
+        answered: messages that were answered, and right.
+        lost: messages without an answer, because their connection failed.
+        unsent: messages that were due by the clock, and whose time was up before the server took them.
+        payload: bytes of the messages that were answered.
+        latency: from the planned time of sending to the end of the reply.
+        service: with a rate: from the actual time of sending.
+        connect: with churn: the time to connect.
+        timeline: what happened when.
+        faults: what went wrong.
+        processes: of the generator.
+        interrupted: it was told to stop.
+        failures: why the run could not be carried out as asked, one line each.
+    """
+
+    plan: Plan
+    started: str
+    environment: dict[str, str]
+    elapsed: float = 0.0
+    answered: int = 0
+    lost: int = 0
+    unsent: int = 0
+    payload: int = 0
+    latency: Latency | None = None
+    service: Latency | None = None
+    connect: Latency | None = None
+    timeline: Timeline = field(default_factory=Timeline)
+    faults: FaultLog = field(default_factory=FaultLog)
+    processes: list[Process] = field(default_factory=list)
+    interrupted: bool = False
+    failures: list[str] = field(default_factory=list)
+
+    @property
+    def rate(self) -> float:
+        """Messages answered a second."""
+        return self.answered / self.elapsed if self.elapsed else 0.0
+
+    @property
+    def megabytes(self) -> float:
+        """Megabytes (10**6 bytes) a second, each way."""
+        return self.payload / self.elapsed / 1e6 if self.elapsed else 0.0
+
+    @property
+    def each_second(self) -> list[int]:
+        """Messages answered in each whole second."""
+        return self.timeline.seconds[: int(self.elapsed)]
+
+    @property
+    def generator_bound(self) -> bool:
+        """Whether a process of the generator had no time to spare, so that it may be what was measured."""
+        return any(process.bound for process in self.processes)
+
+    @property
+    def ok(self) -> bool:
+        """Whether everything that was asked for happened."""
+        wrong = self.faults.total or self.lost or self.unsent or self.failures or self.interrupted
+        return bool(self.answered) and not wrong
+
+    def to_json(self) -> str:
+        """Return the result as a JSON text; `from_json` reads it back."""
+        seconds = self.each_second
+        parts = {"latency": self.latency, "service": self.service, "connect": self.connect}
+        values = {
+            "format": FORMAT,
+            "ok": self.ok,
+            "mode": self.plan.mode,
+            "started": self.started,
+            "environment": self.environment,
+            "plan": self.plan.to_json(),
+            "elapsed_s": round(self.elapsed, 6),
+            "messages": {"answered": self.answered, "lost": self.lost, "unsent": self.unsent},
+            "payload_bytes": self.payload,
+            "throughput": {
+                "messages_per_s": round(self.rate, 3),
+                "megabytes_per_s": round(self.megabytes, 6),
+                "each_second": self.timeline.seconds,
+                "whole_seconds": spread(seconds) if seconds else None,
+            },
+            **{name: part.to_json() if part else None for name, part in parts.items()},
+            "errors": self.faults.to_json(),
+            "generator": [asdict(process) for process in self.processes],
+            "generator_bound": self.generator_bound,
+            "interrupted": self.interrupted,
+            "failures": self.failures,
+            "timeline": {
+                "width_s": self.timeline.width,
+                "cells": [sorted(interval.items()) for interval in self.timeline.intervals],
+            },
+        }
+        return json.dumps(values) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> Result:
+        """Read what `to_json` wrote.
+
+        Raises:
+            ResultError: it did not.
+        """
+        try:
+            values: dict[str, Any] = json.loads(text)
+            if values["format"] != FORMAT:
+                raise ResultError(f"its format is {values['format']!r}, not {FORMAT!r}")
+            return _read(values)
+        except ResultError:
+            raise
+        except PlanError as error:
+            raise ResultError(str(error)) from None
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise ResultError(f"not a result of echoclient bench ({type(error).__name__}: {error})") from None
+
+
+def _read(values: dict[str, Any]) -> Result:
+    timeline = values["timeline"]
+    parts = {
+        name: Latency.of(Histogram.decode(values[name]["histogram_ns"])) if values[name] else None
+        for name in ("latency", "service", "connect")
+    }
+    return Result(
+        plan=Plan.from_json(values["plan"]),
+        started=str(values["started"]),
+        environment={str(name): str(value) for name, value in values["environment"].items()},
+        elapsed=float(values["elapsed_s"]),
+        answered=int(values["messages"]["answered"]),
+        lost=int(values["messages"]["lost"]),
+        unsent=int(values["messages"]["unsent"]),
+        payload=int(values["payload_bytes"]),
+        **parts,
+        timeline=Timeline(
+            float(timeline["width_s"]),
+            [Counter({int(cell): int(count) for cell, count in column}) for column in timeline["cells"]],
+            [int(count) for count in values["throughput"]["each_second"]],
+        ),
+        faults=FaultLog.from_json(values["errors"]),
+        processes=[Process(float(process["cpu"]), float(process["starved"])) for process in values["generator"]],
+        interrupted=bool(values["interrupted"]),
+        failures=[str(failure) for failure in values["failures"]],
+    )
+
+
+def spread(seconds: list[int]) -> dict[str, float]:
+    """Return least, median and most of the messages in each second, and their deviation as a share of the mean."""
+    mean = statistics.fmean(seconds)
+    return {
+        "min": min(seconds),
+        "median": statistics.median(seconds),
+        "max": max(seconds),
+        "deviation": round(statistics.pstdev(seconds) / mean, 6) if mean else 0.0,
+    }
+
+
+def _micro(seconds: float) -> float:
+    return round(seconds * 1e6, 3)

@@ -1,0 +1,200 @@
+"""One process of a run: `python -m echoclient.load.worker`, told what to do by the process that started it.
+
+Lines of JSON on standard input: the assignment, then ``go`` with an instant on the monotonic clock, which all processes
+of a machine share, for each phase; ``stop`` at any time. Lines of JSON on standard output: ``ready`` before each phase,
+``live`` twice a second, and at the end the ``result``. The end of its input ends it.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import math
+import os
+import resource
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from echoclient.load.engine import Engine
+from echoclient.load.plan import Plan
+from echoclient.load.recorder import Recorder
+from echoclient.load.workloads import Churn, Closed, Opening, Planned, Waiting
+
+if TYPE_CHECKING:
+    from echoclient.load.engine import Workload
+    from echoclient.load.plan import Share
+
+_INPUT, _OUTPUT = 0, 1
+_LIVE_EVERY = 5  # ticks
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How a process spent a phase, as shares of its wall-clock time.
+
+    Attributes:
+        cpu: on a processor.
+        starved: ready to run, with no processor free; 0 where the system does not tell.
+    """
+
+    cpu: float
+    starved: float
+
+
+class _Meter:
+    """Measures a `Usage` from its making."""
+
+    def __init__(self) -> None:
+        self._at = self._now()
+
+    @staticmethod
+    def _now() -> tuple[float, float, float]:
+        try:
+            # Time on the run queue, in nanoseconds: the second field (Linux, Documentation/scheduler/sched-stats.rst).
+            queued = int(Path("/proc/self/schedstat").read_text().split()[1]) / 1e9
+        except (OSError, IndexError, ValueError):
+            queued = 0.0
+        return time.monotonic(), time.process_time(), queued
+
+    def read(self) -> Usage:
+        """Return the usage since the meter was made."""
+        wall, cpu, queued = (now - then for now, then in zip(self._now(), self._at, strict=True))
+        return Usage(cpu / wall, queued / wall)
+
+
+class Worker:
+    """Runs the phases of one share of a plan."""
+
+    def __init__(self, plan: Plan, share: Share, family: int, address: list[Any]) -> None:
+        self._plan, self._share = plan, share
+        self._idle = Recorder(time.monotonic(), planned=False)
+        self._engine = Engine(plan, share, family, tuple(address), self._idle)
+        self._engine.watch(_INPUT, self._obey)
+        self._heard = b""
+        self._go = math.inf
+        self._interrupted = False
+        self._ticks = 0
+
+    def run(self) -> None:
+        """Go through the phases and report."""
+        engine = self._engine
+        if not self._plan.churn:
+            engine.run(Opening(engine), self._idle)
+            if not engine.stop and not any(connection.connected for connection in engine.connections):
+                engine.stop, engine.given_up = True, "no connection could be opened"
+        if self._plan.warmup:
+            self._phase(self._plan.warmup, None)
+        engine.measuring = True
+        engine.lost = 0
+        engine.on_tick = self._show
+        workload, recorder, usage, elapsed = self._phase(self._plan.duration, self._share.messages)
+        timeline = recorder.finish()
+        self._say(
+            "result",
+            {
+                "elapsed": elapsed,
+                "answered": recorder.answered,
+                "payload": self._payload(recorder),
+                "lost": engine.lost,
+                "unsent": workload.unsent,
+                "buckets": {
+                    name: list(series.buckets.items())
+                    for name, series in (
+                        ("latency", recorder.latency),
+                        ("service", recorder.service),
+                        ("connect", recorder.connect),
+                    )
+                },
+                "width": timeline.width,
+                "intervals": [list(interval.items()) for interval in timeline.intervals],
+                "seconds": timeline.seconds,
+                "faults": engine.log.to_json(),
+                "usage": asdict(usage),
+                "given_up": engine.given_up,
+                "interrupted": self._interrupted,
+            },
+        )
+        engine.close()
+
+    def _phase(self, duration: float | None, messages: int | None) -> tuple[Workload, Recorder, Usage, float]:
+        engine, plan = self._engine, self._plan
+        self._go = math.inf
+        self._say("ready", {})
+        waiting = Waiting(lambda: self._go)
+        engine.run(waiting, self._idle)
+        start = time.monotonic() if self._go == math.inf else self._go
+        recorder = Recorder(start, planned=plan.rate is not None)
+        workload: Workload
+        if plan.rate is not None:
+            total = math.ceil(duration * plan.rate) if duration else (plan.messages or 0)
+            workload = Planned(engine, plan, self._share, start, total)
+        else:
+            kind = Churn if plan.churn else Closed
+            workload = kind(engine, plan, start + (duration or math.inf), messages)
+        meter = _Meter()
+        engine.run(workload, recorder)
+        return workload, recorder, meter.read(), time.monotonic() - start
+
+    def _payload(self, recorder: Recorder) -> int:
+        if self._plan.smallest == self._plan.largest:
+            return recorder.answered * self._plan.smallest
+        return recorder.payload
+
+    def _obey(self, data: bytes) -> None:
+        if not data:  # whoever started this process is gone
+            self._engine.stop = self._interrupted = True
+        *lines, self._heard = (self._heard + data).split(b"\n")
+        for line in lines:
+            order = json.loads(line)
+            if order == "stop":
+                self._engine.stop = self._interrupted = True
+            else:
+                self._go = order["go"]
+
+    def _show(self, now: float) -> None:
+        self._ticks += 1
+        if self._ticks % _LIVE_EVERY == 0:
+            cells = list(self._engine.recorder.live().items())
+            self._say("live", {"cells": cells, "faults": self._engine.log.total})
+
+    def _say(self, kind: str, values: dict[str, object]) -> None:
+        line = memoryview(json.dumps([kind, values]).encode() + b"\n")
+        while line:
+            line = line[os.write(_OUTPUT, line) :]
+
+
+def main() -> None:
+    """Read the assignment, and run it."""
+    # The loop makes no reference cycles, and a collection in the middle of it would be measured as latency.
+    gc.disable()
+    text = b""
+    while not text.endswith(b"\n"):
+        if not (piece := os.read(_INPUT, 65536)):
+            return
+        text += piece
+    assignment = json.loads(text)
+    plan = Plan.from_json(assignment["plan"])
+    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    if plan.rate is not None:
+        _sharpen_timers()
+    worker = Worker(plan, plan.share(assignment["index"]), assignment["family"], assignment["address"])
+    try:
+        worker.run()
+    except BrokenPipeError:  # whoever started this process is gone
+        sys.exit(1)
+
+
+def _sharpen_timers() -> None:
+    """Ask the kernel not to put timers off by the usual 50 µs, which would make planned messages late."""
+    try:
+        Path("/proc/self/timerslack_ns").write_text("1")
+    except OSError:  # not Linux, or not allowed: the messages are a little later, and their latency says so
+        return
+
+
+if __name__ == "__main__":
+    main()
