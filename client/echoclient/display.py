@@ -31,27 +31,27 @@ class TextView:
     """UTF-8 text; what is no text, or has an effect on a terminal, is shown escaped."""
 
     def __init__(self) -> None:
-        self._decode = codecs.getincrementaldecoder("utf-8")("backslashreplace").decode
+        self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
         self._line = ""
-        self._holds_back = False
 
     @property
     def holds_back(self) -> bool:
         """Whether the beginning of a line, or of a character, waits for its end."""
-        return self._holds_back
+        return bool(self._line or self._decoder.getstate()[0])
 
     def feed(self, data: bytes) -> str:
         """Return the lines that ``data`` completes."""
-        head, newline, tail = (self._line + self._decode(data)).rpartition("\n")
+        head, newline, tail = (self._line + self._decoder.decode(data)).rpartition("\n")
         lines = escape(head) + newline
+        self._line = tail
         if len(tail) > _LONGEST_LINE:
-            lines, tail = f"{lines}{escape(tail)} [the line goes on]\n", ""
-        self._line, self._holds_back = tail, not data.endswith(b"\n")
+            self._line = ""
+            return f"{lines}{escape(tail)} [the line goes on]\n"
         return lines
 
     def flush(self) -> str:
         """Return the beginning of a line and say that its newline has not come."""
-        line, self._line, self._holds_back = self._line + self._decode(b"", final=True), "", False
+        line, self._line = self._line + self._decoder.decode(b"", final=True), ""
         return f"{escape(line)} [no newline]\n"
 
 

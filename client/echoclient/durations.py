@@ -46,7 +46,11 @@ def format_duration(seconds: float) -> str:
     for unit, size in (("h", 3_600_000), ("m", 60_000), ("s", 1000)):
         if milliseconds % size == 0:
             return f"{milliseconds // size}{unit}"
-    return f"{milliseconds / 1000:g}s" if milliseconds > 1000 else f"{milliseconds}ms"
+    return (
+        f"{milliseconds}ms"
+        if milliseconds < 1000
+        else f"{milliseconds // 1000}.{milliseconds % 1000:03}".rstrip("0") + "s"
+    )
 
 
 class Deadline:

@@ -1,0 +1,189 @@
+"""What the client's tests are built from: a server whose manners they script, the command line, and a terminal.
+
+Nothing here sleeps. A test waits for a line, an event or the end of a stream, and `PATIENCE` only bounds how long a
+defect can make it wait.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import pty
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import termios
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+PATIENCE = 20.0
+CLIENT = Path(__file__).parents[2] / "client"
+ESCAPE_SEQUENCE = re.compile(rb"\x1b(\[[0-9;?]*[a-zA-Z]|[()][AB0]|[=>78])")
+
+Manners = Callable[[socket.socket], None]
+
+
+class Peer:
+    """A server with a thread for each connection, which does to it what the test says, and then closes it."""
+
+    def __init__(self, manners: Manners, *, port: int = 0) -> None:
+        self._manners = manners
+        self._listener = socket.create_server(("127.0.0.1", port))
+        self.port: int = self._listener.getsockname()[1]
+        self._guard = threading.Lock()  # of the two lists
+        self._connections: list[socket.socket] = []
+        self._threads = [threading.Thread(target=self._accept, name="peer-accept")]
+        self._threads[0].start()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._listener.accept()
+            except OSError:
+                return
+            thread = threading.Thread(target=self._serve, args=(connection,), name="peer-serve")
+            with self._guard:
+                self._connections.append(connection)
+                self._threads.append(thread)
+            thread.start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        with connection:
+            try:
+                self._manners(connection)
+            except OSError:  # the client went away, which many a test is about
+                pass
+
+    def stop(self) -> None:
+        """Break every connection and end every thread."""
+        self._listener.shutdown(socket.SHUT_RDWR)
+        self._threads[0].join(PATIENCE)
+        self._listener.close()
+        for connection in self._connections:
+            try:
+                connection.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+        for thread in self._threads:
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), f"{thread.name} does not end"
+
+
+def echo(connection: socket.socket) -> None:
+    while data := connection.recv(65536):
+        connection.sendall(data)
+    connection.shutdown(socket.SHUT_WR)
+
+
+def upper(connection: socket.socket) -> None:
+    while data := connection.recv(65536):
+        connection.sendall(data.upper())
+    connection.shutdown(socket.SHUT_WR)
+
+
+def mute(connection: socket.socket) -> None:
+    """Read all and say nothing, not even at the end."""
+    while connection.recv(65536):
+        pass
+    connection.recv(1)
+    threading.Event().wait()  # pragma: no cover
+
+
+def reset(connection: socket.socket) -> None:
+    """Break the connection: the kernel sends RST instead of FIN."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def read_exactly(connection: socket.socket, size: int) -> bytes:
+    data = b""
+    while len(data) < size:
+        more = connection.recv(size - len(data))
+        assert more, f"the client ended after {len(data)} of {size} bytes"
+        data += more
+    return data
+
+
+def environment(**changes: str | None) -> dict[str, str]:
+    """The environment for a client process: ours, this checkout's client, and the changes; None takes one away."""
+    path = os.pathsep.join([str(CLIENT), *filter(None, [os.environ.get("PYTHONPATH")])])
+    merged = {**os.environ, "PYTHONPATH": path, **changes}
+    return {name: value for name, value in merged.items() if value is not None}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "echoclient", *map(str, arguments)]
+
+
+def run(*arguments: object, stdin: bytes = b"", **changes: str | None) -> subprocess.CompletedProcess[bytes]:
+    """Run `echoclient` to its end."""
+    return subprocess.run(
+        command(*arguments), input=stdin, capture_output=True, timeout=PATIENCE, env=environment(**changes), check=False
+    )
+
+
+class Terminal:
+    """A process whose terminal is ours: we type, and read what it shows."""
+
+    def __init__(self, arguments: list[str], *, columns: int = 80, rows: int = 24, **changes: str | None) -> None:
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+        # The leader of a new session that opens a terminal gets it as its own, and with it Ctrl-C as a signal.
+        self.process = subprocess.Popen(
+            ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(slave), *arguments],
+            start_new_session=True,
+            env=environment(**{"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **changes}),
+        )
+        os.close(slave)
+        self._seen = b""  # all there was, without escape sequences
+        self._mark = 0  # what lies before was matched already
+
+    def type(self, text: str | bytes) -> None:
+        os.write(self._master, text if isinstance(text, bytes) else text.encode())
+
+    def expect(self, text: str, *, also: Callable[[], object] | None = None) -> str:
+        """Wait until ``text`` is shown, and return what came before it since the last time."""
+        wanted = text.encode().replace(b"\n", b"\r\n")
+        deadline = time.monotonic() + PATIENCE
+        while (found := self._seen.find(wanted, self._mark)) < 0:
+            if not self._read(deadline):
+                raise AssertionError(f"{text!r} is not in {self._seen[self._mark :]!r}")
+        before = self._seen[self._mark : found]
+        self._mark = found + len(wanted)
+        return before.decode(errors="replace")
+
+    def _read(self, deadline: float) -> bool:
+        left = deadline - time.monotonic()
+        if left <= 0 or not select.select([self._master], [], [], left)[0]:
+            return False
+        try:
+            data = os.read(self._master, 65536)
+        except OSError:  # Linux's way of saying that the other side is closed
+            return False
+        self.raw = getattr(self, "raw", b"") + data
+        self._seen = ESCAPE_SEQUENCE.sub(b"", self.raw)
+        return bool(data)
+
+    def wait(self) -> int:
+        """Read to the end and return the exit status."""
+        deadline = time.monotonic() + PATIENCE
+        while self._read(deadline):
+            pass
+        return self.process.wait(PATIENCE)
+
+    @property
+    def screen(self) -> str:
+        """All that was shown so far."""
+        return self._seen.decode(errors="replace")
+
+    def close(self) -> None:
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGKILL)
+        self.process.wait(PATIENCE)
+        os.close(self._master)
