@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from echoserver.config import LoadedConfig
 
 _Given = str | tuple[str, ...] | None
+_STANDARD_ERROR = 2
 _LOG_CLOSE_SECONDS = 2.0
 
 
@@ -28,11 +29,12 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         code = error.exit_code
-    except click.Abort:
-        code = 130
     except EchoServerError as error:
-        print(f"echoserver: {error}", file=sys.stderr)
+        click.echo(f"echoserver: {error}", err=True)
         code = error.exit_code
+    except OSError as error:  # such as a full disk under the standard output
+        click.echo(f"echoserver: {error.strerror or error}", err=True)
+        code = 1
     if sys.argv[1:2] == ["healthcheck"]:
         code = min(code or 0, 1)  # a container engine knows 0 and 1, and reserves 2
     sys.exit(code)
@@ -62,32 +64,30 @@ def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 def _load(given: dict[str, _Given]) -> LoadedConfig:
     from echoserver.config import load_config
 
-    flags = {}
-    for key, value in given.items():
-        if value:
-            flags[key] = value if isinstance(value, str) else "\n".join(value)
-    # As with `python -m`: a handler in a file of the current folder is found by its module's name.
-    sys.path.insert(0, os.getcwd())
-    return load_config(flags, os.environ)
+    # A handler in a file of the current folder is found by its module's name; last, so that it hides nothing installed.
+    sys.path.append("")
+    return load_config({key: value for key, value in given.items() if value not in (None, ())}, os.environ)
 
 
 @contextmanager
 def _signals_as_bytes() -> Iterator[tuple[socket.socket, socket.socket]]:
     """Turn signals into bytes on a socket pair: the number of each, written by the interpreter's own C handler.
 
-    No Python code runs in the signal's context, so there is nothing in it that could wait for a lock.
+    No Python code runs in the signal's context, so there is nothing in it that could wait for a lock. Afterwards the
+    signals are ignored: the process is ending, within a bounded time and with an exit code of its own.
     """
     inbox, outbox = socket.socketpair()
     outbox.setblocking(False)
     taken = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
-    before = {number: signal.signal(number, lambda _number, _frame: None) for number in taken}
     signal.set_wakeup_fd(outbox.fileno(), warn_on_full_buffer=False)
+    for number in taken:
+        signal.signal(number, lambda _number, _frame: None)
     try:
         yield inbox, outbox
     finally:
+        for number in taken:
+            signal.signal(number, signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
-        for number, handler in before.items():
-            signal.signal(number, handler)
         inbox.close()
         outbox.close()
 
@@ -103,23 +103,23 @@ def serve(**given: _Given) -> None:
     SIGUSR1 logs the counters, the connections and the threads. Each option can also stand in the environment
     (ECHOSERVER_PORT and so on) or in a TOML file; flags win over the environment, and the environment over the file.
     """
-    with _signals_as_bytes() as (inbox, outbox):
-        loaded = _load(given)
-        from echoserver.descriptors import make_room
-        from echoserver.logs import LogWriter
-        from echoserver.operate import operate
-        from echoserver.server import Server
+    loaded = _load(given)
+    from echoserver.descriptors import make_room
+    from echoserver.logs import LogWriter
+    from echoserver.operate import operate
+    from echoserver.server import Server
 
-        writer = LogWriter(sys.stderr.fileno(), loaded.config.log_level, loaded.config.log_format)
-        try:
-            make_room(loaded.config.max_connections)
-            server = Server(loaded.config, log=writer.logger)
+    writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
+    try:
+        make_room(loaded.config.max_connections)
+        server = Server(loaded.config, log=writer.logger)
+        with _signals_as_bytes() as (inbox, outbox):
             server.start()
             operate(server, writer, inbox, outbox)
-        except ConfigError as error:
-            raise loaded.locate(error) from None
-        finally:
-            writer.close(_LOG_CLOSE_SECONDS)
+    except ConfigError as error:
+        raise loaded.locate(error) from None
+    finally:
+        writer.close(_LOG_CLOSE_SECONDS)
 
 
 @_commands.command(
@@ -179,7 +179,7 @@ def healthcheck(timeout: str, config_file: str | None) -> None:
 
     Host, port and handler are read as `serve` reads them, from the environment and the file.
     """
-    from echoserver.clock import parse_duration
+    from echoserver.clock import Deadline, parse_duration
     from echoserver.config import load_config
     from echoserver.healthcheck import exchange
 
@@ -189,7 +189,7 @@ def healthcheck(timeout: str, config_file: str | None) -> None:
         raise ConfigError(
             f"{timeout!r} is refused: must be a duration such as 500ms or 3s", origin="--timeout"
         ) from None
-    loaded = load_config({"config": config_file} if config_file else {}, os.environ).config
-    problem = exchange(loaded.host, loaded.port, loaded.handler, seconds or None)
+    loaded = load_config({} if config_file is None else {"config": config_file}, os.environ).config
+    problem = exchange(loaded.host, loaded.port, loaded.handler, Deadline(seconds))
     if problem:
         raise EchoServerError(problem)

@@ -8,19 +8,20 @@ from __future__ import annotations
 import dataclasses
 import re
 import tomllib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
 from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerSpec
-from echoserver.options import Choice, Duration, HandlerName, Kind, Option, Table, Text, Whole
+from echoserver.options import Choice, Duration, HandlerName, Kind, Option, Table, Text, Whole, shown
 
 T = TypeVar("T")
 
 ENVIRONMENT = "ECHOSERVER_"
-# What Kubernetes puts into a container's environment for a Service named "echoserver" is not meant for us.
-_SERVICE_LINK = re.compile(r"SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_.+)?")
+# What Kubernetes puts into a container's environment for each Service named "echoserver" or "echoserver-..." is not
+# meant for us.
+_SERVICE_LINK = re.compile(r"(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
 _SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
@@ -163,7 +164,7 @@ class ServerConfig:
             try:
                 checked = option.kind.check(value)
             except ValueError as error:
-                raise ConfigError(f"{value!r} is refused: must be {error}", key=name) from None
+                raise ConfigError(f"{shown(value)} is refused: must be {error}", key=name) from None
             # The one place that writes to a frozen config: 30 becomes 30.0, and a table a copy nobody else can change.
             object.__setattr__(self, name, checked)
 
@@ -195,13 +196,14 @@ class LoadedConfig:
         return ConfigError(error.problem, key=error.key, origin=where)
 
 
-def load_config(flags: Mapping[str, str], environment: Mapping[str, str]) -> LoadedConfig:
+def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[str, str]) -> LoadedConfig:
     """Put the configuration together.
 
     Parameters
     ----------
     flags:
-        The texts given on the command line by option name, `config` (the file) among them.
+        The texts given on the command line by option name, `config` (the file) among them; several for an option that
+        can be given more than once.
     environment:
         The process's environment.
 
@@ -211,22 +213,25 @@ def load_config(flags: Mapping[str, str], environment: Mapping[str, str]) -> Loa
         A value, a key or the file is refused; the message names the key, its origin and what is allowed.
 
     """
+    kinds = {name: option.kind for name, option in options()}
     values: dict[str, Any] = {}
     origins = {name: "default" for name, _ in options()}
     variables = _our_variables(environment)
-    path = flags.get("config") or variables.get("config")
-    if path:
-        for key, value in _read_file(path).items():
-            values[key] = _read(key, value, path, from_text=False)
+    path = flags.get("config", variables.get("config"))
+    if path is not None:
+        path = str(path)
+        for key, value in _read_file(path, "--config" if "config" in flags else ENVIRONMENT + "CONFIG").items():
+            values[key] = _read(key, value, kinds[key].load, f"{key} in {path}")
             origins[key] = path
     for key, text in variables.items():
         if key != "config":
             origins[key] = ENVIRONMENT + key.upper()
-            values[key] = _read(key, text, origins[key], from_text=True)
-    for key, text in flags.items():
+            values[key] = _read(key, text, kinds[key].parse, origins[key])
+    for key, given in flags.items():
         if key != "config":
             origins[key] = flag_of(key)
-            values[key] = _read(key, text, origins[key], from_text=True)
+            read: Callable[[Any], Any] = kinds[key].parse if isinstance(given, str) else kinds[key].parse_all
+            values[key] = _read(key, given, read, origins[key])
     return LoadedConfig(ServerConfig(**values), origins)
 
 
@@ -250,30 +255,28 @@ def _our_variables(environment: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-def _read_file(path: str) -> dict[str, Any]:
+def _read_file(path: str, told_by: str) -> dict[str, Any]:
     try:
         with open(path, "rb") as file:
             table = tomllib.load(file)
     except OSError as error:
-        raise ConfigError(f"can't read the configuration: {error.strerror}", origin=path) from None
+        raise ConfigError(f"can't read {path!r}: {error.strerror}; must be a TOML file", origin=told_by) from None
     except UnicodeDecodeError as error:
         raise ConfigError(f"not a TOML file: byte {error.start} is no UTF-8", origin=path) from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
+    except (ValueError, RecursionError) as error:  # beside its own errors, tomllib lets through those of int()
         raise ConfigError(f"not a TOML file: {' '.join(str(error).split())}", origin=path) from None
     known = [name for name, _ in options()]
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown key {key!r}; {_did_you_mean(key, known)}", origin=path)
+            raise ConfigError(f"unknown key {shown(key)}; {_did_you_mean(key, known)}", origin=path)
     return table
 
 
-def _read(key: str, value: object, origin: str, *, from_text: bool) -> Any:
-    kind = dict(options())[key].kind
+def _read(key: str, value: T, read: Callable[[T], Any], origin: str) -> Any:
     try:
-        return kind.parse(cast("str", value)) if from_text else kind.load(value)
+        return read(value)
     except ValueError as error:
-        name = f"{key} in {origin}" if not from_text else origin
-        raise ConfigError(f"{value!r} is refused: must be {error}", key=key, origin=name) from None
+        raise ConfigError(f"{shown(value)} is refused: must be {error}", key=key, origin=origin) from None
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

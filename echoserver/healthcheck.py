@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import socket
 
+from echoserver.clock import Deadline
+
 _PROBE = b"echoserver healthcheck\n"
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 _SAME_TEXT = ("echo", "upper")
 
 
-def exchange(host: str, port: int, handler: object, timeout: float | None) -> str | None:
+def exchange(host: str, port: int, handler: object, deadline: Deadline) -> str | None:
     """Send a line, and return `None` if the answer is right, else what is wrong in one line.
 
     The built-in handlers send the line back, in some case of letters; of another handler any byte will do.
@@ -20,21 +22,29 @@ def exchange(host: str, port: int, handler: object, timeout: float | None) -> st
         As the server was told; a wildcard address stands for loopback.
     handler:
         The configured handler.
-    timeout:
-        How long each step may take, in seconds; `None` is without limit.
+    deadline:
+        When the answer must be complete.
 
     """
+    if port == 0:
+        return "the port is 0, so it isn't known which one the server took: configure one"
     target = (_WILDCARDS.get(host, host), port)
     answer = b""
     try:
-        with socket.create_connection(target, timeout) as sock:
+        with socket.create_connection(target, deadline.timeout()) as sock:
             sock.sendall(_PROBE)
-            while len(answer) < len(_PROBE) and (data := sock.recv(4096)):
+            while len(answer) < len(_PROBE):
+                sock.settimeout(deadline.timeout())
+                if not (data := sock.recv(4096)):
+                    break
                 answer += data
                 if handler not in _SAME_TEXT:
                     return None
-    except OSError as error:
-        return f"no exchange with {target[0]} port {port}: {error.strerror or error}"
+    except (TimeoutError, BlockingIOError):  # the latter where no time was left to wait
+        return f"no answer from {target[0]} port {port} in time"
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or error
+        return f"no exchange with {target[0]} port {port}: {reason}"
     if answer.lower() != _PROBE:
         return f"{target[0]} port {port} answered {answer[:64]!r} to {_PROBE!r}"
     return None

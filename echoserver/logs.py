@@ -10,21 +10,22 @@ from __future__ import annotations
 import logging
 import os
 import select
-import sys
-import traceback
-from collections.abc import MutableMapping
+from collections.abc import Mapping, MutableMapping
 from queue import Full, Queue
 from threading import Lock, Thread
 from time import time
-from typing import Any, TextIO, cast
+from traceback import TracebackException
+from typing import Any, cast
 
 import structlog
-from structlog.typing import EventDict, ExcInfo, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
-from echoserver.clock import Throttle
+from echoserver.clock import Deadline, Throttle
 
 QUEUE_LINES = 16384
 _REPORT_EVERY = 1.0
+# Printed below the line on a terminal, and not in it.
+_MANY_LINES = ("exception", "stack")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
@@ -79,45 +80,51 @@ class LogWriter:
 
     def close(self, timeout: float) -> bool:
         """Write what is queued and end the thread; return whether that took less than `timeout` seconds."""
+        deadline = Deadline(timeout)
         try:
-            self._queue.put(None, timeout=timeout)
+            self._queue.put(None, timeout=deadline.timeout())
         except Full:
             return False
-        self._thread.join(timeout)
+        self._thread.join(deadline.timeout())
         return not self._thread.is_alive()
 
     def _enqueue(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> EventDict:
         """Queue an event as it is, as the chain's last processor: rendering costs far more, and is the writer's."""
         event["timestamp"] = time()
-        if event.get("exc_info") is True:
-            event["exc_info"] = sys.exc_info()
+        error = event.pop("exc_info", None)
+        if isinstance(error, BaseException):
+            # Where the error arose, without the frames and all that they hold, which would wait in the queue with it.
+            event["exception"] = TracebackException.from_exception(error)
         try:
             self._queue.put_nowait(event)
         except Full:
-            self._lost(1)
+            self._lost()
         raise structlog.DropEvent
 
     def _write_all(self) -> None:
         report = Throttle(_REPORT_EVERY)
         while (event := self._queue.get()) is not None:
-            self._write(event)
+            if not self._write(event):
+                self._lost()
             self._report_lost(report)
         self._report_lost(Throttle(0))
 
     def _report_lost(self, throttle: Throttle) -> None:
         with self._lock:
             count = self._unreported
-            if not count or not throttle.ready():
-                return
-            self._unreported = 0
-        self._write({"event": "log lines dropped", "level": "warning", "timestamp": time(), "lines": count})
+        if count and throttle.ready():
+            report = {"event": "log lines dropped", "level": "warning", "timestamp": time(), "lines": count}
+            if self._write(report):
+                with self._lock:
+                    self._unreported -= count  # more may have been lost while this was written
 
-    def _lost(self, lines: int) -> None:
+    def _lost(self) -> None:
         with self._lock:
-            self._dropped += lines
-            self._unreported += lines
+            self._dropped += 1
+            self._unreported += 1
 
-    def _write(self, event: EventDict) -> None:
+    def _write(self, event: EventDict) -> bool:
+        """Render and write an event; return whether that worked: the disk may be full, the pipe closed."""
         try:
             rendered: Any = event
             for process in self._render:
@@ -130,22 +137,18 @@ class LogWriter:
                     line = line[os.write(self._descriptor, line) :]
                 except BlockingIOError:  # somebody made the terminal or pipe non-blocking for all its users
                     select.select([], [self._descriptor], [])
-        except Exception:  # noqa: BLE001 - a full disk, a closed pipe, a value that can't be shown: the line is lost and counted
-            self._lost(1)
+        except Exception:  # noqa: BLE001 - whatever it was, the caller counts the line as lost
+            return False
+        return True
 
 
 def _renderers(*, console: bool, colours: bool) -> list[Processor]:
     if not console:
-        return [
-            _utc,
-            structlog.processors.format_exc_info,
-            structlog.processors.JSONRenderer(default=str, ensure_ascii=True),
-        ]
-    return [
-        _local_time,
-        _escape,
-        structlog.dev.ConsoleRenderer(colors=colours, exception_formatter=_traceback, pad_event_to=24),
-    ]
+        return [_utc, _traceback, structlog.processors.JSONRenderer(default=str, ensure_ascii=True)]
+    renderer = structlog.dev.ConsoleRenderer(
+        colors=colours, sort_keys=False, pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
+    )
+    return [_local_time, _traceback, _compact, _escape, renderer]
 
 
 def _utc(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
@@ -163,18 +166,30 @@ def _local_time(_logger: WrappedLogger, _method: str, event: EventDict) -> Event
     return event
 
 
+def _traceback(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    error = event.get("exception")
+    if isinstance(error, TracebackException):
+        event["exception"] = "".join(error.format()).rstrip()
+    return event
+
+
+def _compact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Write counts and lists as people do: `closed=eof:3,idle:1` without the zeroes, and `cut=-` for nothing."""
+    for key, value in event.items():
+        if isinstance(value, Mapping):
+            event[key] = ",".join(f"{name}:{count}" for name, count in value.items() if count) or "-"
+        elif isinstance(value, list | tuple):
+            event[key] = ",".join(map(str, value)) or "-"
+    return event
+
+
 def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     """Escape control characters: what a peer or a plug-in put into a value must not reach the terminal as a command."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
-            event[key] = value.encode("unicode_escape").decode("ascii")
+            lines = value.split("\n") if key in _MANY_LINES else [value]
+            event[key] = "\n".join(line.encode("unicode_escape").decode("ascii") for line in lines)
     return event
-
-
-def _traceback(out: TextIO, exc_info: ExcInfo) -> None:
-    """Print a traceback line by line, with each line's control characters escaped."""
-    text = "".join(traceback.format_exception(*exc_info))
-    out.write("\n".join("    " + line.encode("unicode_escape").decode("ascii") for line in text.rstrip().split("\n")))
 
 
 def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:

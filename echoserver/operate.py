@@ -55,7 +55,8 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
             failures.append(error)
             outbox.send(bytes([_FAILED]))
 
-    threading.Thread(target=watch, name="watch", daemon=True).start()
+    watcher = threading.Thread(target=watch, name="watch", daemon=True)
+    watcher.start()
     draining = False
     next_stats = Deadline(server.config.stats_interval)
     while True:
@@ -77,6 +78,7 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
         elif said in _STOP_SIGNALS:
             log.warning("cutting", connections=len(server.connections()), **_cause(said))
             server.cut()
+    watcher.join()  # it ends with the server, and may have to say that the server failed while it drained
     log.info("stopped", cut=cut, **_facts(server, writer))
     if failures:
         raise failures[0]
@@ -87,7 +89,9 @@ def _cause(said: int) -> dict[str, str]:
 
 
 def _facts(server: Server, writer: LogWriter) -> dict[str, Any]:
-    return {**asdict(server.stats()), "log_dropped": writer.dropped}
+    facts = {**asdict(server.stats()), "log_dropped": writer.dropped}
+    # What only the other mode counts is left out.
+    return {name: value for name, value in facts.items() if value is not None}
 
 
 def _dump(server: Server, writer: LogWriter) -> None:

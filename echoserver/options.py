@@ -6,13 +6,14 @@ A kind never names the option it serves: it raises `ValueError` with what is all
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
 
 T = TypeVar("T")
+_SHOWN = 80
 
 
 class Kind(Generic[T]):
@@ -33,6 +34,11 @@ class Kind(Generic[T]):
     def parse(self, text: str) -> T:
         """Return the value that a flag or an environment variable spells."""
         return self.load(text)
+
+    def parse_all(self, texts: Sequence[str]) -> T:
+        """Return the value that several flags spell; only a table takes more than one."""
+        (text,) = texts
+        return self.parse(text)
 
     def show(self, value: T) -> object:
         """Return the value as TOML has it."""
@@ -135,7 +141,7 @@ class HandlerName(Kind[Any]):
 
 
 class Table(Kind[Mapping[str, Any]]):
-    """Names with values, which the handler checks; as a flag `KEY=VALUE`, given as often as needed."""
+    """Names with values, which the handler checks: a flag for each `KEY=VALUE`; in the environment, a line for each."""
 
     metavar = "KEY=VALUE"
     allowed = "KEY=VALUE, or a table of texts, numbers and booleans"
@@ -149,8 +155,11 @@ class Table(Kind[Mapping[str, Any]]):
         return dict(value)
 
     def parse(self, text: str) -> Mapping[str, Any]:
+        return self.parse_all([line for line in text.split("\n") if line])
+
+    def parse_all(self, texts: Sequence[str]) -> Mapping[str, Any]:
         table = {}
-        for pair in text.splitlines():
+        for pair in texts:
             key, equals, value = pair.partition("=")
             if not (key and equals):
                 raise ValueError(self.allowed)
@@ -165,3 +174,12 @@ class Option(Generic[T]):
     kind: Kind[T]
     help: str
     why: str
+
+
+def shown(value: object) -> str:
+    """Return a refused value as an error message shows it: on one line, and not endlessly long."""
+    try:
+        text = repr(value)
+    except ValueError:  # a number beyond what Python writes out (sys.set_int_max_str_digits)
+        return "this huge number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
