@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "send": ("echoclient.send:send", "Make one exchange, and compare the reply if asked to."),
     "ping": ("echoclient.ping:ping", "Measure round trips, as ping(8) does."),
     "wait": ("echoclient.wait:wait", "Wait until a server answers: for scripts and containers."),
+    "bench": ("echoclient.load.command:bench", "Load a server: check and time every reply."),
+    "report": ("echoclient.load.command:report", "Draw the results of several bench runs on one page."),
 }
 
 

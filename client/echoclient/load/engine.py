@@ -234,7 +234,8 @@ class Engine:
         quick = 0
         now = clock()
         self._alive = now, 0
-        next_tick = now + INTERVAL
+        # On the recorder's grid, so that an interval holds what happened in it and no more.
+        next_tick = recorder.start + INTERVAL
         for connection in self.connections:
             if connection.connected:
                 workload.opened(connection, now)
@@ -289,7 +290,7 @@ class Engine:
             now = clock()
             if now >= next_tick:
                 self._tick(now)
-                next_tick = now + INTERVAL
+                next_tick += math.ceil((now - next_tick) / INTERVAL) * INTERVAL or INTERVAL
 
     def _other(self, connection: Connection | None, event: int) -> None:
         if connection is None:  # a late event for a descriptor that was given back in this very round

@@ -11,6 +11,7 @@ import selectors
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections import Counter
 from datetime import UTC, datetime
@@ -20,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 import echoclient
 from echoclient.errors import ClientError
+from echoclient.interrupt import Interrupt
 from echoclient.load.faults import FaultLog
 from echoclient.load.histogram import Histogram, library
 from echoclient.load.plan import Plan, PlanError
@@ -184,15 +186,25 @@ class _Group:
         worker.tell({"plan": self._plan.to_json(), "index": index, "family": family, "address": address})
 
     def follow(self) -> None:
-        """Lead the workers through the phases until each has a result or has failed."""
-        while not all(worker.over for worker in self.workers):
-            try:
-                self._listen()
-            except KeyboardInterrupt:
-                if self.interrupted:
-                    raise
-                self.interrupted = True
-                self._stop()
+        """Lead the workers through the phases until each has a result or has failed.
+
+        In the main thread, Ctrl-C stops them, and their results up to there are waited for; a second one raises
+        KeyboardInterrupt.
+        """
+        if threading.current_thread() is threading.main_thread():
+            with Interrupt() as interrupt:
+                self._selector.register(interrupt, selectors.EVENT_READ)
+                while not (interrupt.seen or self._over()):
+                    self._listen()
+                self._selector.unregister(interrupt)
+                self.interrupted = interrupt.seen
+        if self.interrupted:
+            self._stop()
+        while not self._over():
+            self._listen()
+
+    def _over(self) -> bool:
+        return all(worker.over for worker in self.workers)
 
     def end(self) -> None:
         """Give everything back."""
@@ -202,7 +214,9 @@ class _Group:
 
     def _listen(self) -> None:
         for key, _ in self._selector.select(_SNAPSHOT_EVERY):
-            worker: _Worker = key.data
+            worker: _Worker | None = key.data
+            if worker is None:  # Ctrl-C
+                continue
             for kind, values in worker.hear():
                 if kind == "ready":
                     worker.ready = True

@@ -1,0 +1,31 @@
+"""Figures as people read them: three significant digits and a unit."""
+
+from __future__ import annotations
+
+_UNITS = ((1.0, "s"), (1e-3, "ms"), (1e-6, "us"))
+
+
+def time_text(seconds: float) -> str:
+    """Write a time with three significant digits: ``812 us``, ``1.23 ms``, ``12.3 ms``, ``1.20 s``, ``75.0 s``."""
+    for size, unit in _UNITS:
+        # Half a digit of the next smaller unit is rounded up to this one: 999.96 us is 1.00 ms.
+        if seconds >= size * 0.9995:
+            return f"{_three(seconds / size)} {unit}"
+    return f"{seconds * 1e9:.0f} ns"
+
+
+def count_text(number: float) -> str:
+    """Write a number of things with separators: ``71,234``; below ten with two decimals, unless it is whole."""
+    return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:,.2f}"
+
+
+def megabytes_text(megabytes: float) -> str:
+    """Write megabytes a second: ``4.56 MB/s``, ``986 MB/s``."""
+    return f"{_three(megabytes)} MB/s"
+
+
+def _three(number: float) -> str:
+    for limit, decimals in ((9.995, 2), (99.95, 1)):
+        if number < limit:
+            return f"{number:.{decimals}f}"
+    return f"{number:,.0f}"
