@@ -1,0 +1,246 @@
+"""What the server's tests are built from: peers with deadlines, handlers that wait for the test, and a log to wait on.
+
+Nothing here sleeps. A test waits for what the server does (a reply, the end of the stream, a line of the log, an
+event), and `PATIENCE` only bounds how long a defect can make it wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import selectors
+import socket
+import struct
+import threading
+from collections.abc import Callable, MutableMapping
+from select import select
+from typing import Any
+
+import structlog
+from structlog.typing import FilteringBoundLogger
+
+from echoserver import Handler, Server
+from echoserver.clock import Deadline
+from echoserver.connection import Connection
+
+PATIENCE = 10.0
+
+
+class Peer:
+    """A client's end of one connection. Every step of it has a deadline."""
+
+    def __init__(self, address: tuple[str, int], *, receive_buffer: int | None = None) -> None:
+        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        self.sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            self.sock.settimeout(PATIENCE)
+            if receive_buffer is not None:
+                # Before the connect: it is what the window is scaled for.
+                self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            self.sock.connect(address)
+        except BaseException:
+            self.sock.close()
+            raise
+        self.name = "{}:{}".format(*self.sock.getsockname()[:2])
+        """As the server's log has it."""
+
+    def __enter__(self) -> Peer:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def send(self, data: bytes) -> None:
+        self.sock.sendall(data)
+
+    def send_what_fits(self, data: bytes) -> int:
+        """Send until the kernels of both sides take no more; return how many bytes that was."""
+        self.sock.setblocking(False)
+        sent = 0
+        try:
+            while sent < len(data):
+                sent += self.sock.send(data[sent : sent + 65536])
+        except BlockingIOError:
+            pass
+        finally:
+            self.sock.settimeout(PATIENCE)
+        return sent
+
+    def finish(self) -> None:
+        """Half-close: say that no more will come."""
+        self.sock.shutdown(socket.SHUT_WR)
+
+    def read(self, count: int) -> bytes:
+        """Return exactly so many bytes."""
+        got = bytearray()
+        while len(got) < count:
+            data = self.sock.recv(min(65536, count - len(got)))
+            assert data, f"end of the stream after {len(got)} of {count} bytes"
+            got += data
+        return bytes(got)
+
+    def read_to_end(self) -> bytes:
+        """Return everything up to an orderly end of the stream."""
+        got = bytearray()
+        while data := self.sock.recv(65536):
+            got += data
+        return bytes(got)
+
+    def read_to_break(self) -> bytes:
+        """Return everything up to the end of the stream, however it comes."""
+        got = bytearray()
+        try:
+            while data := self.sock.recv(65536):
+                got += data
+        except (ConnectionResetError, BrokenPipeError):
+            pass
+        return bytes(got)
+
+    def exchange(self, data: bytes) -> bytes:
+        """Send a message and return as many bytes as it has."""
+        self.send(data)
+        return self.read(len(data))
+
+    def swap(self, data: bytes) -> bytes:
+        """Send all of it, half-close, and read to the end of the stream, both at once as `cat file | nc` does."""
+        got = bytearray()
+        rest = memoryview(data)
+        self.sock.setblocking(False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            while True:
+                events = selector.select(PATIENCE)
+                assert events, f"nothing moved: {len(rest)} bytes to send, {len(got)} received"
+                if events[0][1] & selectors.EVENT_WRITE:
+                    if rest:
+                        rest = rest[self.sock.send(rest[:262144]) :]
+                    else:
+                        self.finish()
+                        selector.modify(self.sock, selectors.EVENT_READ)
+                if events[0][1] & selectors.EVENT_READ:
+                    if not (piece := self.sock.recv(262144)):
+                        return bytes(got)
+                    got += piece
+
+    def reset(self) -> None:
+        """Break the connection: the server gets RST, not an orderly end."""
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self.close()
+
+    def close(self) -> None:
+        self.sock.close()
+
+
+class LogLines:
+    """A log that a test reads and waits on: each line is a dictionary, with the event under `event`."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()  # guards the lines
+        self._lines: list[dict[str, Any]] = []
+        self.logger: FilteringBoundLogger = structlog.wrap_logger(
+            None,
+            wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
+            processors=[structlog.processors.add_log_level, self._take],
+        )
+
+    def _take(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
+        with self._changed:
+            self._lines.append(dict(event))
+            self._changed.notify_all()
+        raise structlog.DropEvent
+
+    def lines(self, event: str, **facts: object) -> list[dict[str, Any]]:
+        """Return the lines so far with this event and these values."""
+        wanted = {"event": event, **facts}
+        with self._changed:
+            return [line for line in self._lines if wanted.items() <= {**line, "exc_info": None}.items()]
+
+    def wait_for(self, event: str, *, count: int = 1, **facts: object) -> list[dict[str, Any]]:
+        """Wait until there are so many such lines, and return them."""
+        with self._changed:
+            enough = self._changed.wait_for(lambda: len(self.lines(event, **facts)) >= count, PATIENCE)
+            assert enough, f"waited for {count} x {event!r} {facts}; there are {self._lines[-20:]}"
+            return self.lines(event, **facts)
+
+    def ended(self, peer: Peer) -> dict[str, Any]:
+        """Wait for the one line about the end of a peer's connection, and return it."""
+        (line,) = self.wait_for("connection ended", peer=peer.name)
+        return line
+
+
+class Gate:
+    """A handler function that says when it was entered and waits until the test opens it; then it echoes."""
+
+    def __init__(self) -> None:
+        self._entered = threading.Semaphore(0)
+        self._open = threading.Event()
+
+    def __call__(self, data: bytes) -> bytes:
+        self._entered.release()
+        assert self._open.wait(PATIENCE), "the test never opened the gate"
+        return data
+
+    def wait_entered(self, times: int = 1) -> None:
+        """Wait until the function has been called so many times more."""
+        for _ in range(times):
+            assert self._entered.acquire(timeout=PATIENCE), "nobody came to the gate"
+
+    def open(self) -> None:
+        """Let everybody through, now and later."""
+        self._open.set()
+
+
+def scripted(
+    *,
+    feed: Callable[[bytes], object] = lambda data: data,
+    greet: Callable[[], object] = lambda: b"",
+    finish: Callable[[], object] = lambda: b"",
+    blocking: bool = True,
+) -> type[Handler]:
+    """Return a handler that does what the functions say; whatever they return is passed on."""
+    is_blocking = blocking
+
+    class Scripted(Handler):
+        blocking = is_blocking
+
+        def greet(self) -> bytes:
+            return greet()  # type: ignore[return-value]
+
+        def feed(self, data: bytes) -> bytes:
+            return feed(data)  # type: ignore[return-value]
+
+        def finish(self) -> bytes:
+            return finish()  # type: ignore[return-value]
+
+    return Scripted
+
+
+def wait_until_idle(server: Server) -> None:
+    """Wait until every connection has ended, and has been counted and logged."""
+    assert server._registry.wait_empty(Deadline(PATIENCE)), f"still open: {server.connections()}"
+
+
+def wait_arrived(connection: Connection) -> None:
+    """Wait until the server's kernel holds bytes of the peer that the server has not received."""
+    readable, _, _ = select([connection.fileno()], [], [], PATIENCE)
+    assert readable, "the bytes never arrived"
+
+
+def drain_begun(server: Server) -> threading.Event:
+    """Return an event that is set once `stop` has asked every connection to end and begins to wait for them."""
+    begun = threading.Event()
+    wait_empty = server._registry.wait_empty
+
+    def watched(deadline: Deadline) -> bool:
+        begun.set()
+        return wait_empty(deadline)
+
+    server._registry.wait_empty = watched  # type: ignore[method-assign]
+    return begun
+
+
+def tcp_pair() -> tuple[socket.socket, socket.socket]:
+    """Return the two ends of a TCP connection: the server's, and the peer's, which has a deadline."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        peer = socket.create_connection(listener.getsockname(), PATIENCE)
+        served, _ = listener.accept()
+    return served, peer
