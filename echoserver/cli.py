@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 _Given = str | tuple[str, ...] | None
 _STANDARD_ERROR = 2
+_METAVARS = {str: "TEXT", int: "N", float: "NUMBER", bool: "true|false"}
 _LOG_CLOSE_SECONDS = 2.0
 
 
@@ -158,15 +159,13 @@ def handlers() -> None:
 
     for name, target in available_handlers():
         if isinstance(target, ConfigError):
-            click.echo(
-                f"{click.style(name, bold=True)}  {click.style(f'cannot be loaded: {target.problem}', fg='red')}"
-            )
+            click.echo(f"{click.style(name, bold=True)}  " + click.style(f"can't be used: {target.problem}", fg="red"))
             continue
         summary = (target.__doc__ or "").strip().partition("\n")[0]
         click.echo(f"{click.style(name, bold=True)}  {summary}")
         for option in describe_options(target):
-            default = "required" if option.required else f"default {option.default}"
-            click.echo(f"    --handler-option {option.name}={option.type.__name__.upper()}  ({default})  {option.help}")
+            default = "required" if option.required else f"default: {option.default}"
+            click.echo(f"    --handler-option {option.name}={_METAVARS[option.type]}  {option.help}  [{default}]")
 
 
 @_commands.command(

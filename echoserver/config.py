@@ -189,9 +189,8 @@ class LoadedConfig:
 
     def locate(self, error: ConfigError) -> ConfigError:
         """Return the error with the origin of the value that it complains of."""
-        if error.origin or error.key is None:
+        if error.origin or error.key is None or (origin := self.origins[error.key]) == "default":
             return error
-        origin = self.origins[error.key]
         where = origin if origin.startswith(("--", ENVIRONMENT)) else f"{error.key} ({origin})"
         return ConfigError(error.problem, key=error.key, origin=where)
 

@@ -101,10 +101,14 @@ def find_handler(spec: HandlerSpec, options: Mapping[str, object]) -> HandlerFac
         factory = HandlerFactory(name, lambda: _FunctionHandler(bound), blocking=True)
     try:
         made = factory.make()
-    except Exception as error:
+    except BaseException as error:
+        if isinstance(error, KeyboardInterrupt):
+            raise
         raise ConfigError(f"handler {name} refuses its options: {_one_line(error)}", key="handler_options") from error
-    if not isinstance(made, Handler):
-        raise ConfigError(f"{name} makes a {type(made).__name__}, which is no Handler", key="handler")
+    if inspect.isclass(target):
+        _check_feed(name, made.feed, {})
+    else:
+        _check_feed(name, target, values)
     return factory
 
 
@@ -119,24 +123,27 @@ def available_handlers() -> Iterator[tuple[str, Callable[..., object] | ConfigEr
 
 def describe_options(target: Callable[..., object]) -> list[HandlerOption]:
     """Return the options of a handler: its keyword parameters, with the text of an `Annotated` type as their help."""
-    function = target.__init__ if inspect.isclass(target) else target
     try:
         parameters = list(inspect.signature(target).parameters.values())
-        hints = get_type_hints(function, include_extras=True)
-    except (TypeError, ValueError, NameError):  # a built-in or an annotation that can't be read: nothing is known of it
+    except (TypeError, ValueError):  # written in C, without a signature
         return []
+    try:
+        hints = get_type_hints(target.__init__ if inspect.isclass(target) else target, include_extras=True)
+    except (TypeError, NameError, AttributeError):  # not a function, or names that are imported for type checkers alone
+        hints = {}
     if not inspect.isclass(target):
         parameters = parameters[1:]  # the bytes
     options = []
     for parameter in parameters:
         if parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             continue
-        hint: Any = hints.get(parameter.name, str)
+        hint: Any = hints.get(parameter.name, type(parameter.default))
         text = ""
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
             text = next((note for note in notes if isinstance(note, str)), "")
-        kind = hint if hint in (bool, int, float, str) else str
+        # `int | None` takes whole numbers.
+        kind = next((kind for kind in (hint, *get_args(hint)) if kind in (bool, int, float, str)), str)
         options.append(HandlerOption(parameter.name, kind, parameter.default, text))
     return options
 
@@ -155,7 +162,9 @@ def _load(spec: HandlerSpec) -> Callable[..., Any]:
             raise ConfigError(f"{spec}: the class {target.__name__} does not derive from Handler", key="handler")
         return target
     if not callable(target):
-        raise ConfigError(f"{spec} is a {type(target).__name__}; a handler is a class or a function", key="handler")
+        raise ConfigError(
+            f"{spec} is of type {type(target).__name__}; a handler is a class or a function", key="handler"
+        )
     return target
 
 
@@ -164,7 +173,7 @@ def _load_entry_point(name: str) -> object:
     if name not in points:
         known = ", ".join(sorted({*BUILT_IN, *points}))
         raise ConfigError(f"no handler {name!r}: there are {known}; or give package.module:attribute", key="handler")
-    return _import(points[name].value)
+    return _import(f"{points[name].module}:{points[name].attr}")
 
 
 def _import(path: str) -> object:
@@ -192,6 +201,20 @@ def _check_options(name: str, known: list[HandlerOption], given: Mapping[str, ob
         if option.required and option.name not in given:
             raise ConfigError(f"handler {name} needs its option {option.name!r}", key="handler_options")
     return values
+
+
+def _check_feed(name: str, feed: Callable[..., object], values: Mapping[str, object]) -> None:
+    """Refuse what would fail at the first byte of every connection."""
+    if getattr(feed, "__func__", None) is Handler.feed:
+        raise ConfigError(f"handler {name} does not override feed()", key="handler")
+    if inspect.iscoroutinefunction(feed):
+        raise ConfigError(f"handler {name} is asynchronous; it must return bytes, not a coroutine", key="handler")
+    try:
+        inspect.signature(feed).bind(b"", **values)
+    except ValueError:  # written in C, without a signature
+        pass
+    except TypeError as error:
+        raise ConfigError(f"handler {name} can't be called with bytes: {error}", key="handler") from None
 
 
 def _convert(key: str, kind: type, value: object) -> object:
