@@ -163,7 +163,7 @@ def _load(spec: HandlerSpec) -> Callable[..., Any]:
         return target
     if not callable(target):
         raise ConfigError(
-            f"{spec} is of type {type(target).__name__}; a handler is a class or a function", key="handler"
+            f"{spec} is of type {type(target).__name__}; must be a class or a function", key="handler"
         )
     return target
 
