@@ -26,7 +26,8 @@ _LOG_CLOSE_SECONDS = 2.0
 def main() -> None:
     """Run the command line and exit with its code: 0, 1 where it can't serve, 2 for bad usage or configuration."""
     try:
-        code = _commands.main(prog_name="echoserver", standalone_mode=False)
+        colour = False if os.environ.get("NO_COLOR") else None  # None: where it goes to a terminal
+        code = _commands.main(prog_name="echoserver", standalone_mode=False, color=colour)
     except click.ClickException as error:
         error.show()
         code = error.exit_code

@@ -10,8 +10,8 @@ from __future__ import annotations
 import fcntl
 import socket
 import struct
+import sys
 import termios
-from collections.abc import Callable
 from enum import Enum, auto
 from threading import Lock, get_ident
 from time import monotonic
@@ -28,6 +28,17 @@ LINGER_SECONDS = 2.0
 
 _ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED})
 _LINGERING = frozenset({CloseReason.IDLE, CloseReason.DRAINED, CloseReason.HANDLER})
+# Which reason another thread may give to a connection that has been asked to end already.
+_HARSHNESS = {
+    CloseReason.IDLE: 0,
+    CloseReason.DRAINED: 0,
+    CloseReason.STALLED: 1,
+    CloseReason.KILLED: 1,
+    CloseReason.CUT: 2,
+}
+# linux/tcp.h, struct tcp_info: the field tcpi_bytes_acked, a 64-bit number that only grows.
+_TCP_INFO = socket.TCP_INFO if sys.platform == "linux" else 0
+_BYTES_ACKED_END = 128
 
 
 class Wants(Enum):
@@ -37,6 +48,11 @@ class Wants(Enum):
     WRITE = auto()
     NOTHING = auto()
     """It has ended: `reason` says how."""
+
+
+# A look-up less on the message path than the attributes of the enumeration.
+_READ, _WRITE, _NOTHING = Wants.READ, Wants.WRITE, Wants.NOTHING
+_RECEIVING, _HANDLING, _SENDING = Phase.RECEIVING, Phase.HANDLING, Phase.SENDING
 
 
 class _HandlerFailedError(Exception):
@@ -68,9 +84,9 @@ class Connection:
         "_gate",
         "_handler",
         "_left",
-        "_opened",
-        "_recv",
-        "_send_some",
+        "_plain",
+        "_receive",
+        "_send",
         "_sock",
         "_unsent",
         "ending",
@@ -101,10 +117,10 @@ class Connection:
         self._sock = sock
         self._address = address
         self._factory = factory
-        self._recv = sock.recv
-        self._send_some = sock.send
+        self._receive = sock.recv
+        self._send = sock.send
         # What `turn()` keeps from one turn to the next; the owner's own.
-        self._opened = False
+        self._plain = False  # whether the next turn is just another message: opened, and nothing unsent
         self._unsent: memoryview | None = None  # what of a turn's reply the peer has yet to take
         self._left = -1  # once asked to end: how much of what had arrived is still to be answered
         self._final = False  # nothing comes after what is unsent
@@ -113,7 +129,7 @@ class Connection:
         self._gate = Lock()
         self._closed = False
         self.ending: CloseReason | None = None
-        """Why another thread asked it to end. Only ever set, so the owner reads it without the lock."""
+        """Why another thread asked it to end; the owner reads it without the lock, and may see it one message late."""
 
     @property
     def peer(self) -> str:
@@ -122,6 +138,12 @@ class Connection:
             host, port = self._address[:2]
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return str(self._address)
+
+    @property
+    def closed(self) -> bool:
+        """Whether the socket has been closed."""
+        with self._gate:
+            return self._closed
 
     def fileno(self) -> int:
         """Return the descriptor's number; -1 once closed."""
@@ -132,36 +154,35 @@ class Connection:
     def serve(self) -> CloseReason:
         """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing."""
         self.served_by = get_ident()
+        receive, tally = self._receive, self.tally
         try:
-            self._make_handler()
-            if greeting := self._ask(self._handler.greet):
-                self._send(greeting)
-            self.tally.phase = Phase.RECEIVING
-            while self.ending is None and (data := self._recv(RECEIVE_BYTES)):
-                if reply := self._reply(data):
-                    self._send(reply)
-                self.tally.phase = Phase.RECEIVING
-            if self.ending is not None:
-                self._answer_what_arrived()
+            self._say(self._open())
+            tally.phase = _RECEIVING
+            while self.ending is None and (data := receive(RECEIVE_BYTES)):
+                self._say(self._reply(data))
+                tally.phase = _RECEIVING
+            self._answer_what_arrived()
             self.reason = self.ending or CloseReason.EOF
-            if self.reason not in _ABRUPT and (reply := self._ask(self._handler.finish)):
-                self._send(reply)
+            if self.reason not in _ABRUPT:
+                self._say(self._ask("finish"))
         except _HandlerFailedError as failure:
             self._failed(CloseReason.HANDLER, failure.__cause__)
         except OSError as error:
             self._failed(CloseReason.RESET, error)
         return self.reason
 
-    def _send(self, reply: bytes) -> None:
-        """Send all of a reply, blocking: the kernel takes it whole, or in pieces where the thread was woken to end."""
+    def _say(self, reply: bytes) -> None:
+        """Send all of a reply. The kernel takes it whole, but for a thread that was woken in the middle to end."""
+        if not reply:
+            return
         tally = self.tally
-        tally.phase = Phase.SENDING
-        sent = self._send_some(reply)
+        tally.phase = _SENDING
+        sent = self._send(reply)
         tally.bytes_out += sent
         if sent != len(reply):
             rest = memoryview(reply)
             while rest := rest[sent:]:
-                sent = self._send_some(rest)
+                sent = self._send(rest)
                 tally.bytes_out += sent
         tally.replies += 1
 
@@ -170,11 +191,12 @@ class Connection:
 
         A peer that never stops sending can so not hold up a drain. An abrupt end answers nothing more.
         """
-        left = 0 if self.ending in _ABRUPT else unread(self._sock)
-        while left > 0 and self.ending not in _ABRUPT and (data := self._recv(min(left, RECEIVE_BYTES))):
+        if self.ending is None or self.ending in _ABRUPT:
+            return
+        left = unread(self._sock)
+        while left > 0 and self.ending not in _ABRUPT and (data := self._receive(min(left, RECEIVE_BYTES))):
             left -= len(data)
-            if reply := self._reply(data):
-                self._send(reply)
+            self._say(self._reply(data))
 
     # -- the non-blocking way: a turn at a time, by whichever thread it is given to
 
@@ -182,105 +204,103 @@ class Connection:
         """Serve one turn without waiting, and return what to wait for before the next.
 
         A turn is at most one receive, the reply to it, and as much of that as the peer takes: a greedy peer can't keep
-        the thread, and a slow one costs no more memory than one reply, since it is not received from until it has taken
-        that.
+        the thread, and a slow one costs no more memory than one reply, since it is not received from until it has
+        taken that.
         """
         try:
-            if self._unsent is not None or self.ending is not None or not self._opened:
+            if not self._plain or self.ending is not None:
                 return self._special_turn()
-            if data := self._recv(RECEIVE_BYTES):
-                reply = self._reply(data)
-                return self._send_what_fits(reply) if reply else self._wait_for(Wants.READ)
+            if data := self._receive(RECEIVE_BYTES):
+                return self._offer(self._reply(data))
             # The end of input: the peer's own, or that of another thread asking this connection to end just now.
             return self._last_turn(CloseReason.EOF) if self.ending is None else self._special_turn()
-        except BlockingIOError:  # from a receive alone: somebody was woken for nothing
-            return self._wait_for(Wants.READ)
+        except BlockingIOError:  # from a receive alone: it was woken for nothing
+            self.tally.phase = _RECEIVING
+            return _READ
         except _HandlerFailedError as failure:
             self._failed(CloseReason.HANDLER, failure.__cause__)
         except OSError as error:
             self._failed(CloseReason.RESET, error)
-        return Wants.NOTHING
+        return _NOTHING
+
+    def _offer(self, reply: bytes | memoryview) -> Wants:
+        """Send what the peer takes of a reply and keep the rest, before which nothing else is received."""
+        tally = self.tally
+        if reply:
+            tally.phase = _SENDING
+            try:
+                sent = self._send(reply)
+            except BlockingIOError:
+                sent = 0
+            tally.bytes_out += sent
+            if sent != len(reply):
+                self._unsent = memoryview(reply)[sent:]
+                self._plain = False
+                return _WRITE
+            tally.replies += 1
+        tally.phase = _RECEIVING
+        return _READ
 
     def _special_turn(self) -> Wants:
         """Serve a turn that is no plain message: the first, the last ones, one with a reply still to get rid of."""
         if self._unsent is not None:
-            wants = self._send_what_fits(self._unsent)
-            return Wants.NOTHING if wants is Wants.READ and self._final else wants
+            wants = self._offer(self._unsent)
+            if wants is _WRITE:
+                return _WRITE
+            self._unsent = None
+            self._plain = True
+            return _NOTHING if self._final else _READ
         if self.ending in _ABRUPT:
             return self._last_turn(self.ending)
-        if not self._opened:
-            self._opened = True
-            self._make_handler()
-            greeting = self._ask(self._handler.greet)
-            return self._send_what_fits(greeting) if greeting else self._wait_for(Wants.READ)
+        if not self._plain:
+            self._plain = True
+            return self._offer(self._open())
         assert self.ending is not None
         if self._left < 0:
             self._left = unread(self._sock)
-        if self._left and (data := self._recv(min(self._left, RECEIVE_BYTES))):
+        if self._left and (data := self._receive(min(self._left, RECEIVE_BYTES))):
             self._left -= len(data)
-            reply = self._reply(data)
             # The reading side is shut down, so the socket stays readable and the next turn comes at once.
-            return self._send_what_fits(reply) if reply else self._wait_for(Wants.READ)
+            return self._offer(self._reply(data))
         return self._last_turn(self.ending)
 
     def _last_turn(self, reason: CloseReason) -> Wants:
         self.reason = reason
         self._final = True
-        if reason not in _ABRUPT and (reply := self._ask(self._handler.finish)):
-            wants = self._send_what_fits(reply)
-            return Wants.NOTHING if wants is Wants.READ else wants
-        return Wants.NOTHING
-
-    def _send_what_fits(self, reply: bytes | memoryview) -> Wants:
-        tally = self.tally
-        tally.phase = Phase.SENDING
-        try:
-            sent = self._send_some(reply)
-        except BlockingIOError:
-            sent = 0
-        tally.bytes_out += sent
-        if sent == len(reply):
-            self._unsent = None
-            tally.replies += 1
-            tally.phase = Phase.RECEIVING
-            return Wants.READ
-        self._unsent = memoryview(reply)[sent:]
-        return Wants.WRITE
-
-    def _wait_for(self, wants: Wants) -> Wants:
-        self.tally.phase = Phase.RECEIVING
-        return wants
+        last_words = b"" if reason in _ABRUPT else self._ask("finish")
+        return _NOTHING if self._offer(last_words) is _READ else _WRITE
 
     # -- what both ways share
 
-    def _make_handler(self) -> None:
-        self.tally.phase = Phase.HANDLING
+    def _open(self) -> bytes:
+        """Make the handler and return its greeting."""
+        self.tally.phase = _HANDLING
         try:
             self._handler = self._factory.make()
+            self._feed = self._handler.feed
         except BaseException as error:
             raise _HandlerFailedError from error
-        self._feed = self._handler.feed
+        return self._ask("greet")
 
     def _reply(self, data: bytes) -> bytes:
         """Count what came and return the handler's reply to it."""
         tally = self.tally
         tally.bytes_in += len(data)
-        tally.receives += 1
-        tally.phase = Phase.HANDLING
+        tally.phase = _HANDLING
         try:
             reply = self._feed(data)
-        except BaseException as error:
+            return reply if type(reply) is bytes else _as_bytes(reply)
+        except BaseException as error:  # a plug-in may raise anything, SystemExit too
             raise _HandlerFailedError from error
-        return reply if type(reply) is bytes else _as_bytes(reply)
 
-    def _ask(self, question: Callable[[], bytes]) -> bytes:
+    def _ask(self, question: str) -> bytes:
         """Return what the handler's `greet` or `finish` says."""
-        self.tally.phase = Phase.HANDLING
+        self.tally.phase = _HANDLING
         try:
-            reply = question()
+            reply = getattr(self._handler, question)()
+            return reply if type(reply) is bytes else _as_bytes(reply)
         except BaseException as error:
             raise _HandlerFailedError from error
-        return reply if type(reply) is bytes else _as_bytes(reply)
 
     def _failed(self, reason: CloseReason, error: BaseException | None) -> None:
         # A socket that another thread shut down fails in many ways; the reason is then that thread's.
@@ -294,11 +314,11 @@ class Connection:
     def end(self, reason: CloseReason) -> bool:
         """Ask the connection to end, from any thread; return whether this call is what ends it.
 
-        The first reason stands, but a `CUT` goes over all. Shutting the reading side wakes the owner from a receive,
-        which still gets what had arrived; an abrupt reason shuts both sides and wakes it from a send as well.
+        The first reason stands, except that a harsher one goes over it. Shutting the reading side wakes the owner from
+        a receive, which still gets what had arrived; an abrupt reason shuts both sides and wakes it from a send too.
         """
         with self._gate:
-            if self._closed or (self.ending is not None and reason is not CloseReason.CUT):
+            if self._closed or (self.ending is not None and _HARSHNESS[reason] <= _HARSHNESS[self.ending]):
                 return False
             self.ending = reason
             try:
@@ -309,22 +329,22 @@ class Connection:
             return True
 
     def start_lingering(self) -> bool:
-        """Half-close towards the peer and return whether to linger before closing.
+        """Return whether to linger before closing, and begin with it.
 
         Closing a socket with unread input makes the kernel reset it, and a reset destroys replies that are still on
-        their way. So where the server ended the connection and the peer may still be sending, its input is taken in for
-        a while.
+        their way. So where the server ended the connection, and its peer may still be sending, that is taken in for a
+        while. A peer that was silent and has all its replies needs none of it.
         """
-        if self.reason not in _LINGERING:
+        if self.reason not in _LINGERING or self.ending in _ABRUPT:
             return False
-        waiting = self.reason is not CloseReason.HANDLER and unread(self._sock) == 0 and unacknowledged(self._sock) == 0
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError:  # already gone
+        if self.reason is CloseReason.HANDLER:
+            self._half_close()
+        elif unread(self._sock) == 0 and unacknowledged(self._sock) == 0:
             return False
+        # Else the reading side is shut down already, and to half-close now would be to reset: in FIN-WAIT the kernel
+        # answers bytes that nobody can read any more with a reset. So that comes last, in `close`.
         self.tally.phase = Phase.LINGERING
-        # A peer that was silent and has all its replies: there is nothing to protect.
-        return not waiting
+        return True
 
     def discard(self, limit: int) -> int:
         """Take in and drop what the peer has sent, without waiting; return how many bytes that was, -1 at its end."""
@@ -333,6 +353,7 @@ class Connection:
             while dropped < limit:
                 data = self._sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
                 if not data:
+                    # With the reading side shut down, no data is no end.
                     return -1 if self.ending is None else dropped
                 dropped += len(data)
         except BlockingIOError:
@@ -342,29 +363,44 @@ class Connection:
         return dropped
 
     def unacknowledged(self) -> int:
-        """Return how many sent bytes the peer's kernel has yet to confirm; called by the owner or the janitor."""
+        """Return how many sent bytes the peer's kernel has yet to confirm."""
         with self._gate:
             return 0 if self._closed else unacknowledged(self._sock)
+
+    def acknowledged(self) -> int:
+        """Return how many bytes the peer's kernel has confirmed so far."""
+        with self._gate:
+            return 0 if self._closed else acknowledged(self._sock)
 
     def close(self) -> None:
         """Close the socket; called by the owner, once."""
         with self._gate:
             self._closed = True
             if self.reason is CloseReason.STALLED:
-                # The peer doesn't read: reset it, or the kernel would keep the replies for many minutes more
-                # (socket(7), SO_LINGER).
-                try:
-                    self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-                except OSError:  # reset by the peer in the meantime
-                    pass
+                # The peer doesn't read: reset it, or the kernel keeps the replies for minutes (socket(7), SO_LINGER).
+                self._set(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            elif self.tally.phase == Phase.LINGERING:
+                # First the end of the replies, then, if input is left unread, the reset.
+                self._half_close()
             self._sock.close()
+
+    def _half_close(self) -> None:
+        try:
+            self._sock.shutdown(socket.SHUT_WR)
+        except OSError:  # the peer is gone already
+            pass
+
+    def _set(self, level: int, option: int, value: bytes) -> None:
+        try:
+            self._sock.setsockopt(level, option, value)
+        except OSError:  # as above
+            pass
 
 
 def _as_bytes(reply: object) -> bytes:
     if isinstance(reply, bytes | bytearray | memoryview):
         return bytes(reply)
-    wrong = TypeError(f"the handler returned {type(reply).__name__}; it must return bytes")
-    raise _HandlerFailedError from wrong
+    raise TypeError(f"the handler returned {type(reply).__name__}; it must return bytes")
 
 
 def unread(sock: socket.socket) -> int:
@@ -375,6 +411,17 @@ def unread(sock: socket.socket) -> int:
 def unacknowledged(sock: socket.socket) -> int:
     """Return how many sent bytes the peer has not acknowledged (SIOCOUTQ, tcp(7)); 0 where that can't be told."""
     return _ask_kernel(sock, termios.TIOCOUTQ)
+
+
+def acknowledged(sock: socket.socket) -> int:
+    """Return how many bytes the peer has acknowledged so far (TCP_INFO, tcp(7)); 0 where that can't be told."""
+    if not _TCP_INFO:
+        return 0
+    try:
+        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED_END)
+    except OSError:  # no TCP socket, or gone
+        return 0
+    return int.from_bytes(info[_BYTES_ACKED_END - 8 :], sys.byteorder) if len(info) == _BYTES_ACKED_END else 0
 
 
 def _ask_kernel(sock: socket.socket, request: int) -> int:

@@ -39,7 +39,7 @@ class _Watch:
     moved: int
     phase: int
     since: float
-    unacknowledged: int
+    acknowledged: int
 
 
 @dataclass(slots=True)
@@ -104,30 +104,28 @@ class Janitor:
         self._inbox.put(connection)
 
     def _run(self) -> None:
-        next_look = monotonic()
+        look_at = linger_at = monotonic()
         while True:
+            wake_at = min(look_at, linger_at) if self._lingering else look_at
             try:
-                arrival = self._inbox.get(timeout=self._pause(next_look))
+                arrival = self._inbox.get(timeout=max(0.0, wake_at - monotonic()))
             except Empty:
                 pass
             else:
                 if arrival is None:
                     break
                 self._lingering.append(_Lingering(arrival, Deadline(LINGER_SECONDS), LINGER_BYTES, quiet=False))
-                continue
-            if self._lingering:
+            # By the clock, and not only when nobody arrives: a stream of arrivals must not keep the limits waiting.
+            now = monotonic()
+            if self._lingering and now >= linger_at:
                 self._linger_on()
-            if monotonic() >= next_look:
-                self.look(monotonic())
+                linger_at = monotonic() + _LINGER_LOOK
+            if now >= look_at:
+                self.look(now)
                 self._tend()
-                next_look = monotonic() + self._look_every
+                look_at = monotonic() + self._look_every
         for late in self._lingering:
             self._finish(late.connection)
-
-    def _pause(self, next_look: float) -> float:
-        """Return how long to wait for an arrival."""
-        pause = max(0.0, next_look - monotonic())
-        return min(pause, _LINGER_LOOK) if self._lingering else pause
 
     def look(self, now: float) -> None:
         """Look once at every connection and end those that are late.
@@ -144,8 +142,8 @@ class Janitor:
             phase = tally.phase
             watch = connection.watch
             if not isinstance(watch, _Watch) or watch.moved != moved or watch.phase != phase:
-                pending = connection.unacknowledged() if phase == Phase.SENDING else 0
-                connection.watch = _Watch(moved, phase, now, pending)
+                taken = connection.acknowledged() if phase == Phase.SENDING else 0
+                connection.watch = _Watch(moved, phase, now, taken)
             elif phase == Phase.RECEIVING:
                 if self._limits.idle and now - watch.since >= self._limits.idle:
                     connection.end(CloseReason.IDLE)
@@ -162,11 +160,11 @@ class Janitor:
         """End a connection whose peer takes nothing; one that is merely slow gets the time again.
 
         A blocking send returns only when the kernel has taken everything, so the tally stands still although a slow
-        peer is reading. The kernel knows: what it has yet to see acknowledged shrinks.
+        peer is reading. The kernel knows better: it counts what the peer has acknowledged.
         """
-        pending = connection.unacknowledged()
-        if pending < watch.unacknowledged:
-            watch.since, watch.unacknowledged = now, pending
+        taken = connection.acknowledged()
+        if taken > watch.acknowledged:
+            watch.since, watch.acknowledged = now, taken
         else:
             connection.end(CloseReason.STALLED)
 

@@ -105,6 +105,11 @@ def _listen_on(family: socket.AddressFamily, sockaddr: _SockAddr, backlog: int) 
     try:
         # A server that was just stopped leaves connections in TIME_WAIT, which would block its port for a minute.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Accepted sockets inherit the next two, which saves two calls for each. Replies are whole messages: waiting to
+        # fill a segment would only delay them. And a byte sent as urgent data is a byte to be answered, in its place
+        # (RFC 6093).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if family == socket.AF_INET6:
             # `::` takes both families; beside an IPv4 socket of the same port, a specific address must not.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, sockaddr[0] != "::")

@@ -53,12 +53,11 @@ class Tally:
     Written by the one thread that serves it; others read it, and may be one message behind.
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "phase", "receives", "replies")
+    __slots__ = ("bytes_in", "bytes_out", "phase", "replies")
 
     def __init__(self) -> None:
         self.bytes_in = 0
         self.bytes_out = 0
-        self.receives = 0
         self.replies = 0
         self.phase = Phase.RECEIVING
 

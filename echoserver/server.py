@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Sequence
-from threading import BoundedSemaphore, Event, RLock, Thread
+from threading import BoundedSemaphore, Event, RLock, Thread, get_ident
 from threading import enumerate as enumerate_threads
 from time import monotonic
 from types import TracebackType
@@ -55,7 +55,8 @@ _PEER_GONE = frozenset(
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM})
 _SHORTAGE_PAUSE = 0.1
 _ACCEPTS_IN_A_ROW = 64
-_GRACE_AFTER_CUT = 0.5
+_GRACE_AFTER_CUT = 0.4
+_GRACE_AFTER_DRAIN = 5.0
 _LEAST_WORKERS, _WORKERS_PER_CORE = 8, 4
 
 
@@ -114,10 +115,12 @@ class Server:
         self._addresses: list[Address] = []
         self._acceptor = Thread(target=self._accept_loop, name="acceptor", daemon=True)
         self._started = False
+        self._stopped_for_good = False
         self._stopping = Event()
         self._stopped = Event()
         self._deadline = Deadline(0)  # when the drain ends; replaced by `stop`, and brought forward by `cut`
-        self._failure: OSError | None = None  # written by the acceptor before it sets `_stopped`
+        self._cutting = Event()
+        self._failure: BaseException | None = None  # written by the acceptor before it sets `_stopped`
         self._slot_wanted = False  # written by the acceptor; see `_wait_for_slot`
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._number = 0  # of the last connection; the acceptor's own
@@ -160,12 +163,12 @@ class Server:
             if self._started or self._stopping.is_set():
                 raise RuntimeError("a server is started once; make a new one")
             self._listeners = listen(self.config.host, self.config.port, self.config.backlog)
-            self._addresses = [listener.getsockname()[:2] for listener in self._listeners]
-            self._bell = socket.socketpair()
-            for end in self._bell:
-                end.setblocking(False)
             self._started = True
             try:
+                self._addresses = [listener.getsockname()[:2] for listener in self._listeners]
+                self._bell = socket.socketpair()
+                for end in self._bell:
+                    end.setblocking(False)
                 self._mode.start()
                 self._janitor.start()
                 self._acceptor.start()
@@ -214,7 +217,8 @@ class Server:
         """
         self._stopped.wait()
         if self._failure is not None:
-            raise BindError(f"cannot go on accepting: {self._failure.strerror}") from self._failure
+            reason = getattr(self._failure, "strerror", None) or repr(self._failure)
+            raise BindError(f"cannot go on accepting: {reason}") from self._failure
 
     def stop(self, timeout: float | None = None) -> list[str]:
         """Stop accepting, let each connection get the replies to what had arrived, end all that was started.
@@ -231,35 +235,30 @@ class Server:
         list of str
             The connections that had to be cut, as `id peer`; empty after a clean drain.
 
+        Raises
+        ------
+        RuntimeError
+            It is called from a handler: it would wait for its own connection to end.
+
         """
+        if any(connection.served_by == get_ident() for connection in self._registry.live()):
+            raise RuntimeError("stop() waits for all connections, and so can't be called from a handler")
         with self._lifecycle:
-            if not self._started:
-                self._stopping.set()
-                self._stopped.set()
-                return []
-            if not self._stopping.is_set():
+            if self._started and not self._stopped_for_good:
                 self._deadline = Deadline(self.config.drain_timeout if timeout is None else timeout)
-                self._stopping.set()
-            if self._bell is None:  # stopped before
-                return []
-            self._ring()
-            if self._acceptor.ident is not None:
-                self._acceptor.join()
-            else:  # `start` failed before it
-                self._close_listeners()
-            cut = self._drain()
-            grace = Deadline(_GRACE_AFTER_CUT) if cut else self._deadline
-            left = [*self._mode.stop(grace), *self._janitor.stop(Deadline(_GRACE_AFTER_CUT))]
-            if left:
-                self._log.error("threads did not end", threads=[thread.name for thread in left])
-            for end in self._bell:
-                end.close()
-            self._bell = None
+                # `cut` sets the flag before it expires the deadline, and here the deadline is made before the flag is
+                # looked at: whichever comes second, this deadline is over.
+                if self._cutting.is_set():
+                    self._deadline.expire()
+            self._stopping.set()
+            cut = [] if self._stopped_for_good or not self._started else self._wind_up()
+            self._stopped_for_good = True
             self._stopped.set()
             return cut
 
     def cut(self) -> None:
-        """End all connections at once; a drain that is under way ends with it."""
+        """Let the drain that is under way, or the next one, wait no longer."""
+        self._cutting.set()
         self._deadline.expire()
         self._registry.wake()
 
@@ -287,10 +286,10 @@ class Server:
                             self._hear_bell()
                         else:
                             self._accept_all(key.data)
-        except OSError as error:
-            self._log.error("cannot go on accepting", error=errno.errorcode.get(error.errno or 0, str(error)))
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a server that accepts nobody must say so
             self._failure = error
             self._stopped.set()
+            self._log.error("cannot go on accepting", reason=repr(error))
         finally:
             self._close_listeners()
 
@@ -300,10 +299,11 @@ class Server:
 
     def _accept_all(self, listener: socket.socket) -> None:
         """Accept who waits at this listener, up to a number that still lets the other listeners have their turn."""
-        for _ in range(_ACCEPTS_IN_A_ROW):
+        for accepted in range(_ACCEPTS_IN_A_ROW):
             if self._stopping.is_set():
                 return
-            if not self._slots.acquire(blocking=False) and not self._at_limit(listener):
+            # At the limit: right after the selector said so, somebody waits for sure; else let it say so first.
+            if not self._slots.acquire(blocking=False) and (accepted or not self._at_limit(listener)):
                 return
             try:
                 sock, address = listener.accept()
@@ -372,8 +372,6 @@ class Server:
         self._metrics.opened(connection.tally)
         self._registry.add(connection)
         try:
-            # Replies are whole messages: waiting to fill a segment would only delay them.
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             # What it inherits from the listener differs between systems.
             sock.setblocking(self._mode.blocking)
             self._mode.assign(connection)
@@ -390,7 +388,7 @@ class Server:
         """Serve a connection to its end, in a serving thread."""
         try:
             connection.serve()
-        except Exception as error:  # noqa: BLE001 - a defect of ours; it must not take the thread and the slot with it
+        except BaseException as error:  # noqa: BLE001 - a defect of ours; it must not take thread and slot with it
             connection.reason, connection.error = CloseReason.KILLED, error
         self._settle(connection)
 
@@ -407,13 +405,15 @@ class Server:
         Counted and logged before it leaves the registry: a drain waits for the registry to be empty, and then prints
         the totals.
         """
-        connection.close()
-        self._metrics.closed(connection.tally, connection.reason)
-        self._log_end(connection)
-        self._registry.remove(connection)
-        self._slots.release()
-        if self._slot_wanted:
-            self._ring()
+        try:
+            connection.close()
+            self._metrics.closed(connection.tally, connection.reason)
+            self._log_end(connection)
+        finally:
+            self._registry.remove(connection)
+            self._slots.release()
+            if self._slot_wanted:
+                self._ring()
 
     def _log_end(self, connection: Connection) -> None:
         tally, error = connection.tally, connection.error
@@ -453,17 +453,35 @@ class Server:
 
     # -- stopping
 
+    def _wind_up(self) -> list[str]:
+        """End everything that was started, in the order of a byte's journey. Return which connections were cut."""
+        self._ring()
+        if self._acceptor.ident is not None:
+            self._acceptor.join()
+        else:  # `start` failed before it
+            self._close_listeners()
+        cut = self._drain()
+        # With no connection left, each thread is about to end; with one, its handler may never come back.
+        grace = Deadline(_GRACE_AFTER_CUT if len(self._registry) else _GRACE_AFTER_DRAIN)
+        left = [*self._mode.stop(grace), *self._janitor.stop(Deadline(_GRACE_AFTER_DRAIN))]
+        if left:
+            self._log.error("threads did not end", threads=[thread.name for thread in left])
+        bell, self._bell = self._bell, None
+        for end in bell or ():
+            end.close()
+        return cut
+
     def _drain(self) -> list[str]:
         """Let the open connections end; past the deadline cut them. Return which were cut."""
         for connection in self._registry.live():
             connection.end(CloseReason.DRAINED)
         if self._registry.wait_empty(self._deadline):
             return []
-        late = self._registry.live()
-        for connection in late:
-            connection.end(CloseReason.CUT)
+        late = [connection for connection in self._registry.live() if connection.end(CloseReason.CUT)]
         self._registry.wait_empty(Deadline(_GRACE_AFTER_CUT))
-        return [f"{connection.number} {connection.peer}" for connection in late]
+        # One that was cut while it ended of itself, or lingered, ended as it would have.
+        cut = [connection for connection in late if connection.reason is CloseReason.CUT or not connection.closed]
+        return [f"{connection.number} {connection.peer}" for connection in cut]
 
     def _ring(self) -> None:
         """Wake the acceptor, wherever it waits. A full buffer is as good: it will wake."""

@@ -162,9 +162,7 @@ def _load(spec: HandlerSpec) -> Callable[..., Any]:
             raise ConfigError(f"{spec}: the class {target.__name__} does not derive from Handler", key="handler")
         return target
     if not callable(target):
-        raise ConfigError(
-            f"{spec} is of type {type(target).__name__}; must be a class or a function", key="handler"
-        )
+        raise ConfigError(f"{spec} is of type {type(target).__name__}; must be a class or a function", key="handler")
     return target
 
 
