@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from server.kit import PATIENCE, Gate, LogLines, Peer
 
 from echoserver import Server, ServerConfig
+from server.kit import PATIENCE, Gate, LogLines, Peer
 
 MODES = ["threads", "workers"]
 
@@ -34,7 +34,7 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 
 @pytest.fixture
 def serve(mode: str, log: LogLines, background: object) -> Iterator[Callable[..., Server]]:
-    """Start a server: `serve(handler, option=value, ...)`. At the end of the test it stops, and its books must balance."""
+    """Start a server: `serve(handler, option=value, ...)`. At the end it is stopped, and its books must balance."""
     servers: list[Server] = []
 
     def start(handler: Any = "echo", **options: Any) -> Server:

@@ -121,6 +121,30 @@ class Peer:
                         return bytes(got)
                     got += piece
 
+    def flood(self, pattern: bytes) -> bytes:
+        """Send a pattern over and over, and read, until the server ends it; return what came."""
+        got = bytearray()
+        block, sent, sending = pattern * (65536 // len(pattern)), 0, True
+        self.sock.setblocking(False)
+        with selectors.DefaultSelector() as selector:
+            selector.register(self.sock, selectors.EVENT_READ | selectors.EVENT_WRITE)
+            while True:
+                events = selector.select(PATIENCE)
+                assert events, f"nothing moved: {sent} bytes sent, {len(got)} received"
+                try:
+                    if sending and events[0][1] & selectors.EVENT_WRITE:
+                        sent += self.sock.send(block[sent % len(pattern) :])
+                except ConnectionError:
+                    sending = False
+                    selector.modify(self.sock, selectors.EVENT_READ)
+                try:
+                    if events[0][1] & selectors.EVENT_READ:
+                        if not (piece := self.sock.recv(262144)):
+                            return bytes(got)
+                        got += piece
+                except ConnectionError:
+                    return bytes(got)
+
     def reset(self) -> None:
         """Break the connection: the server gets RST, not an orderly end."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))

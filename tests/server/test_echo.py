@@ -8,9 +8,9 @@ import threading
 from contextlib import ExitStack
 
 import pytest
-from server.kit import PATIENCE, Peer, scripted, wait_until_idle
 
 from echoserver import Handler
+from server.kit import PATIENCE, Peer, scripted, wait_until_idle
 
 MIB = 1024 * 1024
 
