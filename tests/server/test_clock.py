@@ -53,28 +53,13 @@ def test_a_duration_is_a_number_and_a_unit(text, seconds):
 @pytest.mark.parametrize(
     "text",
     [
-        "",
-        "30",
-        "s",
-        "-1s",
-        "+1s",
-        "1 s",
-        " 1s",
-        "1s ",
-        "1S",
-        "1d",
-        "1e3s",
-        ".5s",
-        "1.s",
-        "1,5s",
-        "infs",
-        "nans",
-        "1m30s",
-    ]
-    + ["٣s", "1" * 10 + "s", "0x1s", "1s\n"],
+        *("", "30", "s", "1d", "1S", ".5s", "1.s", "1,5s", "1e3s", "0x1s", "1m30s", "infs", "nans"),
+        *("-1s", "+1s", "1 s", " 1s", "1s ", "1s\n"),
+        *("٣s", "1" * 10 + "s"),
+    ],
 )
 def test_whatever_else_is_refused(text):
-    with pytest.raises(ValueError, match=re.escape(text)):
+    with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_duration(text)
 
 

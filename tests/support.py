@@ -1,0 +1,149 @@
+"""Starting the command `echoserver`, and waiting for what it says: for every test that needs a process of its own.
+
+Nothing here sleeps. A test waits for a line of output or the end of it, and `PATIENCE` only bounds how long a defect
+can make it wait.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import selectors
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+from echoserver.clock import Deadline
+
+PATIENCE = 20.0
+ROOT = Path(__file__).parents[1]
+
+
+def environment(**changes: str) -> dict[str, str]:
+    """Return the environment for a process: ours, without what would change how echoserver behaves, and the changes."""
+    ours = {name: value for name, value in os.environ.items() if not name.startswith("ECHOSERVER_")}
+    ours.pop("NO_COLOR", None)
+    path = os.pathsep.join([str(ROOT), *filter(None, [ours.get("PYTHONPATH")])])
+    return {**ours, "PYTHONPATH": path, "PYTHONWARNINGS": "error", **changes}
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "echoserver", *map(str, arguments)]
+
+
+def run(*arguments: object, cwd: Path | None = None, **changes: str) -> subprocess.CompletedProcess[str]:
+    """Run `echoserver` to its end."""
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        timeout=PATIENCE,
+        env=environment(**changes),
+        cwd=cwd,
+        check=False,
+    )
+
+
+class Program:
+    """A started process whose standard error is read line by line; it is killed where the test leaves it running.
+
+    `Program("serve", "--port", 0)` starts the command; `arguments` given by name starts any other.
+    """
+
+    def __init__(
+        self, *of_command: object, arguments: list[str] | None = None, cwd: Path | None = None, **changes: str
+    ) -> None:
+        self.process = subprocess.Popen(
+            arguments or command(*of_command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env=environment(**changes),
+            cwd=cwd,
+        )
+        assert self.process.stderr is not None
+        self._output = self.process.stderr
+        os.set_blocking(self._output.fileno(), False)
+        self._unfinished = b""
+        self._read: list[str] = []
+        self._next = 0  # of the lines read, the first that no wait has looked at
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._output.close()
+        if self.process.poll() is None:
+            self.process.kill()
+        self.process.wait(PATIENCE)
+
+    @property
+    def lines(self) -> list[str]:
+        """All lines so far."""
+        return self._read
+
+    @property
+    def events(self) -> list[dict[str, Any]]:
+        """The JSON lines so far."""
+        return [json.loads(line) for line in self._read if line.startswith("{")]
+
+    @property
+    def address(self) -> tuple[str, int]:
+        """The first address listened on; waits for the line that has it."""
+        line = next((line for line in self.events if line["event"] == "listening"), None) or self.wait_for("listening")
+        return line["host"], line["port"]
+
+    def wait_for_line(self, text: str) -> str:
+        """Wait for a line that contains the text, after those that earlier waits returned."""
+        deadline = Deadline(PATIENCE)
+        while True:
+            while self._next < len(self._read):
+                line = self._read[self._next]
+                self._next += 1
+                if text in line:
+                    return line
+            assert self._read_more(deadline), f"no line with {text!r}: {self._read}"
+
+    def wait_for(self, event: str, **facts: object) -> dict[str, Any]:
+        """Wait for a JSON line with this event and these values, after those that earlier waits returned."""
+        while True:
+            line = self.wait_for_line(f'"event": "{event}"')
+            found: dict[str, Any] = json.loads(line)
+            if facts.items() <= found.items():
+                return found
+
+    def send_signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def finish(self) -> int:
+        """Read to the end of the output and return the exit code."""
+        deadline = Deadline(PATIENCE)
+        while self._read_more(deadline):
+            pass
+        return self.process.wait(PATIENCE)
+
+    def _read_more(self, deadline: Deadline) -> bool:
+        """Wait for more output; return false at its end."""
+        with selectors.DefaultSelector() as selector:
+            selector.register(self._output, selectors.EVENT_READ)
+            assert selector.select(deadline.timeout()), f"neither output nor its end in time: {self._read}"
+        data = os.read(self._output.fileno(), 65536)
+        *whole, self._unfinished = (self._unfinished + data).split(b"\n")
+        if not data and self._unfinished:
+            whole, self._unfinished = [self._unfinished], b""
+        self._read += [line.decode() for line in whole]
+        return bool(data)
+
+
+class Service(Program):
+    """A started `echoserver serve` on a free port, with its log as JSON, that has said where it listens."""
+
+    def __init__(self, *options: object, cwd: Path | None = None, **changes: str) -> None:
+        super().__init__("serve", "--port", 0, "--log-format", "json", *options, cwd=cwd, **changes)
+        try:
+            self.wait_for("listening")
+        except BaseException:
+            self.__exit__()
+            raise
