@@ -1,0 +1,253 @@
+"""The server inside another program: any thread, any number of them, and nothing left behind."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import os
+import socket
+import threading
+import weakref
+from contextlib import nullcontext
+from pathlib import Path
+
+import pytest
+
+from echoserver import Handler, Server, ServerConfig
+from echoserver.errors import BindError, ConfigError
+from server.kit import PATIENCE, LogLines, Peer
+
+
+def descriptors() -> dict[str, str]:
+    """Return the open descriptors of this process, of every kind, and what each stands for."""
+    found = {}
+    for link in Path("/proc/self/fd").iterdir():
+        try:
+            found[link.name] = os.readlink(link)
+        except OSError:  # the descriptor of the listing itself
+            continue
+    return found
+
+
+needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+
+
+@needs_proc
+def test_nothing_is_left_behind(mode):
+    threads, files = set(threading.enumerate()), descriptors()
+    with Server(ServerConfig(port=0, handler="upper", mode=mode)) as server:
+        with Peer(server.address) as peer, Peer(server.address) as silent:
+            assert peer.exchange(b"hello") == b"HELLO"
+            assert silent.exchange(b"there") == b"THERE"
+        assert set(threading.enumerate()) > threads
+    assert set(threading.enumerate()) == threads
+    assert descriptors() == files
+
+
+def test_any_thread_may_run_it(mode, background):
+    def run() -> bytes:
+        with Server(ServerConfig(port=0, mode=mode)) as server, Peer(server.address) as peer:
+            return peer.exchange(b"hello")
+
+    runs = [background(run) for _ in range(4)]
+    assert [future.result(PATIENCE) for future in runs] == [b"hello"] * 4
+
+
+def test_one_thread_starts_it_and_another_stops_it(mode, background):
+    server = Server(ServerConfig(port=0, mode=mode))
+    background(server.start).result(PATIENCE)
+    with Peer(server.address) as peer:
+        assert peer.exchange(b"hello") == b"hello"
+        assert background(server.stop).result(PATIENCE) == []
+        assert peer.read_to_end() == b""
+
+
+def test_two_servers_know_nothing_of_each_other(serve, connect):
+    loud, quiet = serve("upper"), serve("echo")
+    assert loud.address != quiet.address
+    to_loud, to_quiet = connect(loud), connect(quiet)
+    for _ in range(3):
+        assert to_loud.exchange(b"hello") == b"HELLO"
+    assert to_quiet.exchange(b"hi") == b"hi"
+    assert (loud.stats().bytes_in, quiet.stats().bytes_in) == (15, 2)
+    assert (len(loud.connections()), len(quiet.connections())) == (1, 1)
+    loud.stop()
+    assert to_loud.read_to_end() == b""
+    assert to_quiet.exchange(b"hi") == b"hi"
+
+
+def test_a_server_is_started_once(serve, connect):
+    server = serve()
+    address = server.address
+    with pytest.raises(RuntimeError, match="started once"):
+        server.start()
+    assert server.address == address
+    assert connect(server).exchange(b"unharmed") == b"unharmed"
+    server.stop()
+    with pytest.raises(RuntimeError, match="started once"):
+        server.start()
+
+
+def test_its_port_is_free_again_at_once(serve, connect):
+    first = serve()
+    peer = connect(first)
+    assert peer.exchange(b"hello") == b"hello"
+    first.stop()  # the server closes first: its end of the connection stays in TIME_WAIT
+    second = serve(port=first.address[1])
+    assert connect(second).exchange(b"hello") == b"hello"
+
+
+def test_before_the_start_there_is_no_address(mode):
+    server = Server(ServerConfig(port=0, mode=mode))
+    with pytest.raises(RuntimeError, match="not been started"):
+        server.address  # noqa: B018
+    assert server.stats().accepted == 0
+    assert server.connections() == []
+    server.stop()
+
+
+def test_what_is_raised_inside_the_with_comes_out(mode):
+    with pytest.raises(ZeroDivisionError), Server(ServerConfig(port=0, mode=mode)) as server, Peer(server.address):
+        raise ZeroDivisionError
+    assert server.connections() == []
+
+
+@needs_proc
+def test_a_port_that_is_taken(mode, log):
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        threads, files = set(threading.enumerate()), descriptors()
+        server = Server(ServerConfig(port=port, mode=mode), log=log.logger)
+        with pytest.raises(BindError, match=f"127.0.0.1:{port}"):
+            server.start()
+        assert set(threading.enumerate()) == threads
+        assert descriptors() == files
+        assert log.lines("listening") == []
+    server.stop()
+
+
+@needs_proc
+@pytest.mark.parametrize("nth", [1, 2])
+def test_a_start_for_which_there_are_no_threads(mode, monkeypatch, nth):
+    threads, files = set(threading.enumerate()), descriptors()
+    server = Server(ServerConfig(port=0, mode=mode))
+    starts = []
+
+    def start(thread: threading.Thread) -> None:
+        starts.append(thread)
+        if len(starts) >= nth:
+            raise RuntimeError("can't start new thread")
+        start_really(thread)
+
+    start_really = threading.Thread.start
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", start)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            server.start()
+    assert set(threading.enumerate()) == threads
+    assert descriptors() == files
+    with pytest.raises(RuntimeError):
+        server.start()
+    assert server.stop() == []
+    server.wait()
+
+
+@needs_proc
+@pytest.mark.parametrize("culprit", ["socket.socketpair", "select.epoll", "os.eventfd"])
+def test_a_start_for_which_there_are_no_descriptors(mode, monkeypatch, culprit):
+    def refuse(*_: object) -> None:
+        raise OSError(24, "Too many open files")
+
+    threads, files = set(threading.enumerate()), descriptors()
+    server = Server(ServerConfig(port=0, mode=mode))
+    unneeded = mode == "threads" and culprit != "socket.socketpair"
+    with monkeypatch.context() as patched:
+        patched.setattr(culprit, refuse)
+        with nullcontext() if unneeded else pytest.raises(OSError, match="Too many open files"):
+            server.start()
+    server.stop()
+    assert set(threading.enumerate()) == threads
+    assert descriptors() == files
+
+
+def test_a_handler_is_refused_before_anything_is_bound(mode):
+    class Picky(Handler):
+        def __init__(self) -> None:
+            raise SystemExit("not like this")
+
+    with pytest.raises(ConfigError, match="Picky"):
+        Server(ServerConfig(port=0, mode=mode, handler=Picky))
+    with pytest.raises(ConfigError, match="shout"):
+        Server(ServerConfig(port=0, mode=mode, handler="shout"))
+
+
+def test_by_default_it_logs_to_the_standard_library(mode, caplog):
+    caplog.set_level(logging.INFO, logger="echoserver")
+    with Server(ServerConfig(port=0, mode=mode)) as server, Peer(server.address) as peer:
+        assert peer.swap(b"hello") == b"hello"
+    lines = [record.getMessage() for record in caplog.records if record.name == "echoserver"]
+    assert any(line.startswith("listening ") and f"port={server.address[1]}" in line for line in lines)
+    assert any(line.startswith("connection ended ") and "reason=eof" in line for line in lines)
+
+
+def test_the_listening_line_has_the_real_address(serve, log):
+    server = serve("upper")
+    (line,) = log.lines("listening")
+    host, port = server.address
+    assert port != 0
+    assert (line["host"], line["port"], line["address"]) == (host, port, f"127.0.0.1:{port}")
+    assert line["handler"] == "upper"
+
+
+def test_stats_stay_readable_after_the_stop(serve, connect):
+    server = serve()
+    assert connect(server).swap(b"hello") == b"hello"
+    server.stop()
+    stats = server.stats()
+    assert (stats.accepted, stats.active, stats.bytes_in, stats.bytes_out, stats.replies) == (1, 0, 5, 5, 1)
+
+
+class FailingLog(LogLines):
+    """A log of the embedding program that raises for one event."""
+
+    def __init__(self, event: str) -> None:
+        super().__init__()
+        self._poison = event
+
+    def _take(self, logger: object, method: str, event: dict[str, object]) -> str:
+        if event["event"] == self._poison:
+            raise RuntimeError("the log is broken")
+        return super()._take(logger, method, event)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+@pytest.mark.parametrize("handler", ["echo", lambda data: data], ids=["inline", "queued"])
+def test_a_log_that_fails_costs_no_place(mode, handler):
+    """It is the embedding program's defect, and may be seen as one; the server goes on."""
+    config = ServerConfig(port=0, mode=mode, max_connections=1, handler=handler)
+    with Server(config, log=FailingLog("connection ended").logger) as server:
+        for _ in range(3):
+            with Peer(server.address) as peer:
+                assert peer.swap(b"hello") == b"hello"
+    stats = server.stats()
+    assert stats.accepted == stats.closed["eof"] == 3
+
+
+def test_connections_are_listed_oldest_first(serve, connect):
+    server = serve()
+    peers = [connect(server) for _ in range(5)]
+    for peer in peers:
+        assert peer.exchange(b"hello") == b"hello"
+    assert [connection.peer for connection in server.connections()] == [peer.name for peer in peers]
+
+
+def test_nothing_keeps_a_stopped_server_alive(mode):
+    server = Server(ServerConfig(port=0, mode=mode))
+    server.start()
+    with Peer(server.address) as peer:
+        assert peer.exchange(b"hello") == b"hello"
+    server.stop()
+    still_there = weakref.ref(server)
+    del server
+    gc.collect()
+    assert still_there() is None

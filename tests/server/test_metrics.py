@@ -1,0 +1,138 @@
+"""The books: they balance at every moment, and agree with what the peers counted."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from echoserver.metrics import CloseReason, Metrics, Snapshot, Tally
+from server.kit import PATIENCE, Peer, scripted, wait_until_idle
+
+
+def balances(stats: Snapshot) -> bool:
+    return stats.accepted == stats.active + sum(stats.closed.values())
+
+
+GROWING = ["accepted", "rejected", "held", "bytes_in", "bytes_out", "replies", "handler_errors"]
+
+
+def test_a_connection_is_either_live_or_closed():
+    metrics, tally = Metrics(), Tally()
+    metrics.opened(tally)
+    tally.bytes_in, tally.bytes_out, tally.replies = 3, 5, 1
+    live = metrics.snapshot()
+    assert (live.accepted, live.active, live.bytes_in, live.bytes_out, live.replies) == (1, 1, 3, 5, 1)
+    metrics.closed(tally, CloseReason.HANDLER)
+    closed = metrics.snapshot()
+    assert (closed.accepted, closed.active, closed.bytes_in, closed.bytes_out, closed.replies) == (1, 0, 3, 5, 1)
+    assert closed.closed["handler"] == closed.handler_errors == 1
+    assert balances(live)
+    assert balances(closed)
+    assert live.active == 1  # a snapshot does not change any more
+
+
+def test_every_reason_is_in_every_snapshot():
+    assert list(Metrics().snapshot().closed) == [reason.value for reason in CloseReason]
+
+
+def test_a_connection_that_is_closed_twice_is_a_defect_that_shows():
+    metrics, tally = Metrics(), Tally()
+    metrics.opened(tally)
+    metrics.closed(tally, CloseReason.EOF)
+    with pytest.raises(KeyError):
+        metrics.closed(tally, CloseReason.EOF)
+    assert metrics.snapshot().accepted == 1  # and the semaphore has been given back
+
+
+def test_rejected_and_held_are_counted_apart():
+    metrics = Metrics()
+    metrics.rejected()
+    metrics.held()
+    metrics.held()
+    stats = metrics.snapshot()
+    assert (stats.rejected, stats.held, stats.accepted) == (1, 2, 0)
+
+
+def test_the_books_balance_while_many_threads_write_them(background):
+    metrics = Metrics()
+    reasons = list(CloseReason)
+    start, done = threading.Barrier(5), threading.Event()
+
+    def churn() -> None:
+        start.wait(PATIENCE)
+        for number in range(5000):
+            tally = Tally()
+            metrics.opened(tally)
+            tally.bytes_in += number
+            tally.replies += 1
+            metrics.closed(tally, reasons[number % len(reasons)])
+
+    def watch() -> int:
+        start.wait(PATIENCE)
+        before, seen = metrics.snapshot(), 0
+        while not done.is_set():
+            stats = metrics.snapshot()
+            assert balances(stats)
+            assert all(getattr(stats, name) >= getattr(before, name) for name in GROWING)
+            before, seen = stats, seen + 1
+        return seen
+
+    churning = [background(churn) for _ in range(4)]
+    watching = background(watch)
+    for future in churning:
+        future.result(PATIENCE)
+    done.set()
+    assert watching.result(PATIENCE) > 0
+    stats = metrics.snapshot()
+    assert (stats.accepted, stats.active, stats.replies) == (20_000, 0, 20_000)
+    assert stats.bytes_in == 4 * sum(range(5000))
+    assert all(count == 4 * 5000 // len(reasons) for count in stats.closed.values())
+
+
+def test_the_servers_books_balance_under_churn_and_agree_with_the_peers(serve, background):
+    servers = []
+
+    def check() -> None:
+        assert balances(servers[0].stats())
+
+    def feed(data: bytes) -> bytes:
+        check()  # seen from the thread that serves
+        if data.startswith(b"!"):
+            raise ValueError("as told")
+        return data.upper()
+
+    server = serve(scripted(feed=feed))
+    servers.append(server)
+
+    def churn(seed: int) -> tuple[int, int, int]:
+        connections = sent = received = 0
+        before = server.stats()
+        for number in range(60):
+            with Peer(server.address) as peer:
+                connections += 1
+                message = b"%d-%d " % (seed, number) * (1 + number % 7)
+                sent += len(message)
+                received += len(peer.swap(message))
+            stats = server.stats()
+            assert balances(stats)
+            assert all(getattr(stats, name) >= getattr(before, name) for name in GROWING)
+            before = stats
+        for _ in range(5):
+            with Peer(server.address) as peer:
+                connections += 1
+                sent += 1
+                peer.send(b"!")
+                assert peer.read_to_end() == b""
+            check()
+        return connections, sent, received
+
+    churning = [background(churn, seed) for seed in range(4)]
+    counted = [future.result(PATIENCE) for future in churning]
+    wait_until_idle(server)
+    stats = server.stats()
+    connections, sent, received = (sum(column) for column in zip(*counted, strict=True))
+    assert (stats.accepted, stats.active) == (connections, 0)
+    assert (stats.bytes_in, stats.bytes_out) == (sent, received)
+    assert stats.closed["handler"] == stats.handler_errors == 20
+    assert stats.closed["eof"] == connections - 20
