@@ -59,9 +59,13 @@ def _sizes(text: str) -> tuple[int, int]:
         raise click.BadParameter(str(error)) from None
 
 
-def _output(_: click.Context, __: click.Parameter, name: str | None) -> str | None:
+def _output(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
     """Refuse now what could not be written after a long run."""
-    if name is None or name == "-":
+    if name is None:
+        return None
+    if name == "-":
+        if option.name != "json":
+            raise click.BadParameter("- is not a file: only --json may go to standard output")
         return name
     path = Path(name)
     if path.is_dir():
@@ -184,7 +188,7 @@ def bench(
     if hgrm and result.latency:
         from echoclient.load.hgrm import percentile_text
 
-        _write(hgrm, percentile_text(result.latency.histogram))
+        _write(hgrm, percentile_text(result.latency))
     if html:
         from echoclient.load.page import page
 

@@ -5,25 +5,25 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from echoclient.load.histogram import Histogram
+    from echoclient.load.result import Latency
 
 _MILLISECONDS = 1e3
 
 
-def percentile_text(histogram: Histogram) -> str:
+def percentile_text(latency: Latency) -> str:
     """Return the text, in milliseconds, as HdrHistogram's ``outputPercentileDistribution`` lays it out.
 
-    The library's own writer is not used because it leaves the standard deviation unscaled.
+    The library's own writer is not used: it leaves the standard deviation unscaled.
     """
     lines = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}", ""]
-    for seconds, share, count in histogram.curve():
+    for seconds, share, count in latency.histogram.curve():
         line = f"{seconds * _MILLISECONDS:12.3f} {share:14.12f} {count:10d}"
         lines.append(f"{line} {1 / (1 - share):14.2f}" if share < 1 else line)
-    mean, deviation = histogram.mean * _MILLISECONDS, histogram.deviation * _MILLISECONDS
-    buckets, sub_buckets = histogram.shape
+    mean, deviation = latency.mean * _MILLISECONDS, latency.deviation * _MILLISECONDS
+    buckets, sub_buckets = latency.histogram.shape
     lines += [
         f"#[Mean    = {mean:12.3f}, StdDeviation   = {deviation:12.3f}]",
-        f"#[Max     = {histogram.most * _MILLISECONDS:12.3f}, TotalCount     = {histogram.count:12d}]",
+        f"#[Max     = {latency.most * _MILLISECONDS:12.3f}, TotalCount     = {latency.count:12d}]",
         f"#[Buckets = {buckets:12d}, SubBuckets     = {sub_buckets:12d}]",
     ]
     return "\n".join(lines) + "\n"

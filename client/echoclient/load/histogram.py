@@ -36,8 +36,6 @@ class _Hdr(Protocol):
 
     def record_value(self, value: int, count: int) -> bool: ...
     def get_percentile_to_value_dict(self, percentile_list: list[float]) -> dict[float, int]: ...
-    def get_mean_value(self) -> float: ...
-    def get_stddev(self) -> float: ...
     def get_min_value(self) -> int: ...
     def get_max_value(self) -> int: ...
     def get_percentile_iterator(self, ticks_per_half_distance: int) -> Iterable[_Step]: ...
@@ -108,16 +106,6 @@ class Histogram:
     def shape(self) -> tuple[int, int]:
         """Buckets and sub-buckets, as the percentile text states them."""
         return self._hdr.bucket_count, self._hdr.sub_bucket_count
-
-    @property
-    def mean(self) -> float:
-        """The mean, in seconds."""
-        return self._hdr.get_mean_value() / NANOSECONDS
-
-    @property
-    def deviation(self) -> float:
-        """The standard deviation, in seconds."""
-        return self._hdr.get_stddev() / NANOSECONDS
 
     @property
     def least(self) -> float:

@@ -23,7 +23,7 @@ import echoclient
 from echoclient.errors import ClientError
 from echoclient.interrupt import Interrupt
 from echoclient.load.faults import FaultLog
-from echoclient.load.histogram import Histogram, library
+from echoclient.load.histogram import library
 from echoclient.load.plan import Plan, PlanError
 from echoclient.load.progress import Progress, Snapshot
 from echoclient.load.recorder import Timeline
@@ -270,7 +270,7 @@ def _merge(plan: Plan, started: str, group: _Group) -> Result:
         result.faults.merge(FaultLog.from_json(part["faults"]))
         result.processes.append(Process(**part["usage"]))
     result.latency, result.service, result.connect = (
-        Latency.of(Histogram.of(buckets[name])) for name in ("latency", "service", "connect")
+        Latency.of(buckets[name]) for name in ("latency", "service", "connect")
     )
     return result
 
