@@ -29,6 +29,7 @@ class Peer:
     """A client's end of one connection. Every step of it has a deadline."""
 
     def __init__(self, address: tuple[str, int], *, receive_buffer: int | None = None) -> None:
+        """Connect. With a small receive buffer the server's kernel notices soon whether this peer reads."""
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -262,9 +263,9 @@ def drain_begun(server: Server) -> threading.Event:
     return begun
 
 
-def tcp_pair() -> tuple[socket.socket, socket.socket]:
-    """Return the two ends of a TCP connection: the server's, and the peer's, which has a deadline."""
+def tcp_pair(*, receive_buffer: int | None = None) -> tuple[socket.socket, Peer]:
+    """Return the two ends of a TCP connection: the server's, for a test to serve, and the peer's."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        peer = socket.create_connection(listener.getsockname(), PATIENCE)
+        peer = Peer(listener.getsockname(), receive_buffer=receive_buffer)
         served, _ = listener.accept()
     return served, peer
