@@ -16,11 +16,14 @@ from enum import Enum, auto
 from threading import Lock, get_ident
 from time import monotonic
 
+from echoserver.bulk import Pipe, PipePool
 from echoserver.handlers import HandlerFactory
 from echoserver.metrics import CloseReason, Phase, Tally
 
 RECEIVE_BYTES = 65536
 """The most that one receive takes, and so what a turn of a pipelining peer can cost the others."""
+
+_STILL_BULK = 16384  # a move of less than this, and the next turn is an ordinary one again
 
 LINGER_BYTES = 16 * 1024 * 1024
 LINGER_SECONDS = 2.0
@@ -36,9 +39,11 @@ _HARSHNESS = {
     CloseReason.KILLED: 1,
     CloseReason.CUT: 2,
 }
-# linux/tcp.h, struct tcp_info: the field tcpi_bytes_acked, a 64-bit number that only grows.
+# linux/tcp.h, struct tcp_info: it begins with the connection's state, and the field tcpi_bytes_acked is a 64-bit number
+# that only grows.
 _TCP_INFO = socket.TCP_INFO if sys.platform == "linux" else 0
 _BYTES_ACKED_END = 128
+_TCP_CLOSE = b"\x07"
 
 
 class Wants(Enum):
@@ -72,11 +77,14 @@ class Connection:
         The peer's address as `accept` returned it.
     factory:
         Makes the handler, in the thread that serves, so that a slow or failing constructor harms nobody else.
+    pipes:
+        Where to borrow a pipe for bulk data; `None` copies all of it.
 
     """
 
     __slots__ = (
         "_address",
+        "_bulk",
         "_closed",
         "_factory",
         "_feed",
@@ -84,10 +92,12 @@ class Connection:
         "_gate",
         "_handler",
         "_left",
+        "_pipes",
         "_plain",
         "_receive",
         "_send",
         "_sock",
+        "_unchanged",
         "_unsent",
         "ending",
         "error",
@@ -100,7 +110,14 @@ class Connection:
         "watch",
     )
 
-    def __init__(self, number: int, sock: socket.socket, address: object, factory: HandlerFactory) -> None:
+    def __init__(
+        self,
+        number: int,
+        sock: socket.socket,
+        address: object,
+        factory: HandlerFactory,
+        pipes: PipePool | None = None,
+    ) -> None:
         self.number = number
         self.tally = Tally()
         self.opened_at = monotonic()
@@ -119,6 +136,9 @@ class Connection:
         self._factory = factory
         self._receive = sock.recv
         self._send = sock.send
+        self._pipes = pipes
+        self._unchanged = factory.unchanged  # then the handler need not be asked
+        self._bulk = False  # whether the last receive was a full one; the owner's own
         # What `turn()` keeps from one turn to the next; the owner's own.
         self._plain = False  # whether the next turn is just another message: opened, and nothing unsent
         self._unsent: memoryview | None = None  # what of a turn's reply the peer has yet to take
@@ -160,6 +180,8 @@ class Connection:
             tally.phase = _RECEIVING
             while self.ending is None and (data := receive(RECEIVE_BYTES)):
                 self._say(self._reply(data))
+                if len(data) == RECEIVE_BYTES and self._unchanged:
+                    self._move_what_arrived()
                 tally.phase = _RECEIVING
             self._answer_what_arrived()
             self.reason = self.ending or CloseReason.EOF
@@ -169,6 +191,8 @@ class Connection:
             self._failed(CloseReason.HANDLER, failure.__cause__)
         except OSError as error:
             self._failed(CloseReason.RESET, error)
+        except Exception as error:  # noqa: BLE001 - a defect of ours; it ends this connection and nothing else
+            self._failed(CloseReason.KILLED, error)
         return self.reason
 
     def _say(self, reply: bytes) -> None:
@@ -186,6 +210,15 @@ class Connection:
                 tally.bytes_out += sent
         tally.replies += 1
 
+    def _move_what_arrived(self) -> None:
+        """Send bulk data back without copying it, as long as there is some; the next receive is the one that waits."""
+        while self._pipes is not None and self.ending is None and unread(self._sock) >= RECEIVE_BYTES:
+            pipe = self._pipes.borrow()
+            if pipe is None or (rest := self._move(pipe)) is None:
+                return
+            # Of a blocking socket there is no rest but after it was shut down, and then sending says so.
+            self._say(rest)
+
     def _answer_what_arrived(self) -> None:
         """Answer the bytes that had come when the server asked this connection to end, and no later ones.
 
@@ -201,7 +234,7 @@ class Connection:
     # -- the non-blocking way: a turn at a time, by whichever thread it is given to
 
     def turn(self) -> Wants:
-        """Serve one turn without waiting, and return what to wait for before the next.
+        """Serve one turn without waiting, and return what to wait for before the next. Raises nothing.
 
         A turn is at most one receive, the reply to it, and as much of that as the peer takes: a greedy peer can't keep
         the thread, and a slow one costs no more memory than one reply, since it is not received from until it has
@@ -210,7 +243,10 @@ class Connection:
         try:
             if not self._plain or self.ending is not None:
                 return self._special_turn()
+            if self._bulk and (wants := self._bulk_turn()) is not None:
+                return wants
             if data := self._receive(RECEIVE_BYTES):
+                self._bulk = len(data) == RECEIVE_BYTES and self._unchanged
                 return self._offer(self._reply(data))
             # The end of input: the peer's own, or that of another thread asking this connection to end just now.
             return self._last_turn(CloseReason.EOF) if self.ending is None else self._special_turn()
@@ -221,6 +257,8 @@ class Connection:
             self._failed(CloseReason.HANDLER, failure.__cause__)
         except OSError as error:
             self._failed(CloseReason.RESET, error)
+        except Exception as error:  # noqa: BLE001 - a defect of ours; it must not take the other peers' thread with it
+            self._failed(CloseReason.KILLED, error)
         return _NOTHING
 
     def _offer(self, reply: bytes | memoryview) -> Wants:
@@ -240,6 +278,13 @@ class Connection:
             tally.replies += 1
         tally.phase = _RECEIVING
         return _READ
+
+    def _bulk_turn(self) -> Wants | None:
+        """Serve a turn without copying; return `None` if it has to be served as any other."""
+        self._bulk = False
+        pipe = self._pipes.borrow() if self._pipes is not None else None
+        rest = self._move(pipe) if pipe is not None else None
+        return None if rest is None else self._offer(rest)
 
     def _special_turn(self) -> Wants:
         """Serve a turn that is no plain message: the first, the last ones, one with a reply still to get rid of."""
@@ -282,10 +327,38 @@ class Connection:
             raise _HandlerFailedError from error
         return self._ask("greet")
 
+    def _move(self, pipe: Pipe) -> bytes | None:
+        """Move what arrived back through a pipe; return what the peer didn't take, `None` if nothing had arrived."""
+        assert self._pipes is not None
+        tally, descriptor, left = self.tally, self._sock.fileno(), 0
+        try:
+            left = count = pipe.take(descriptor)
+            if not count:
+                return None
+            tally.bytes_in += count
+            tally.phase = _SENDING
+            self._bulk = count >= _STILL_BULK
+            while left:
+                sent = pipe.give(descriptor, left)
+                tally.bytes_out += sent
+                left -= sent
+        except BlockingIOError:
+            if not left:  # from taking: it was woken for nothing
+                return None
+            rest, left = pipe.empty(left), 0
+            return rest
+        else:
+            tally.replies += 1
+            return b""
+        finally:
+            self._pipes.give_back(pipe, empty=not left)
+
     def _reply(self, data: bytes) -> bytes:
         """Count what came and return the handler's reply to it."""
         tally = self.tally
         tally.bytes_in += len(data)
+        if self._unchanged:
+            return data
         tally.phase = _HANDLING
         try:
             reply = self._feed(data)
@@ -409,19 +482,24 @@ def unread(sock: socket.socket) -> int:
 
 
 def unacknowledged(sock: socket.socket) -> int:
-    """Return how many sent bytes the peer has not acknowledged (SIOCOUTQ, tcp(7)); 0 where that can't be told."""
-    return _ask_kernel(sock, termios.TIOCOUTQ)
+    """Return how many sent bytes the peer may yet acknowledge (SIOCOUTQ, tcp(7)); 0 where that can't be told."""
+    # A connection that was reset goes on saying what was pending.
+    return 0 if _tcp_info(sock, 1) == _TCP_CLOSE else _ask_kernel(sock, termios.TIOCOUTQ)
 
 
 def acknowledged(sock: socket.socket) -> int:
     """Return how many bytes the peer has acknowledged so far (TCP_INFO, tcp(7)); 0 where that can't be told."""
-    if not _TCP_INFO:
-        return 0
-    try:
-        info = sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, _BYTES_ACKED_END)
-    except OSError:  # no TCP socket, or gone
-        return 0
+    info = _tcp_info(sock, _BYTES_ACKED_END)
     return int.from_bytes(info[_BYTES_ACKED_END - 8 :], sys.byteorder) if len(info) == _BYTES_ACKED_END else 0
+
+
+def _tcp_info(sock: socket.socket, size: int) -> bytes:
+    if not _TCP_INFO:
+        return b""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, _TCP_INFO, size)
+    except OSError:  # no TCP socket, or gone
+        return b""
 
 
 def _ask_kernel(sock: socket.socket, request: int) -> int:

@@ -14,7 +14,7 @@ import socket
 import sys
 import traceback
 from collections.abc import Sequence
-from threading import BoundedSemaphore, Event, RLock, Thread, get_ident
+from threading import BoundedSemaphore, Event, ExceptHookArgs, RLock, Thread, current_thread, excepthook
 from threading import enumerate as enumerate_threads
 from time import monotonic
 from types import TracebackType
@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 from structlog.typing import FilteringBoundLogger
 
+from echoserver.bulk import PipePool, can_splice
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
 from echoserver.connection import Connection
@@ -56,6 +57,7 @@ _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, 
 _SHORTAGE_PAUSE = 0.1
 _ACCEPTS_IN_A_ROW = 64
 _GRACE_AFTER_CUT = 0.4
+_GRACE_WHEN_STUCK = 0.2
 _GRACE_AFTER_DRAIN = 5.0
 _LEAST_WORKERS, _WORKERS_PER_CORE = 8, 4
 
@@ -67,6 +69,7 @@ class _Mode(Protocol):
     def blocking(self) -> bool: ...
     def start(self) -> None: ...
     def assign(self, connection: Connection) -> None: ...
+    def serves_in(self, thread: Thread) -> bool: ...
     def tend(self) -> None: ...
     def counts(self) -> WorkerSnapshot | None: ...
     def stop(self, deadline: Deadline) -> list[Thread]: ...
@@ -100,6 +103,7 @@ class Server:
         # How many connections may be open. Admission lives here alone: a slot is taken before the accept, and given
         # back when the connection has been closed and counted.
         self._slots = BoundedSemaphore(self.config.max_connections)
+        self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
         self._mode = self._make_mode()
         self._janitor = Janitor(
             self._registry,
@@ -120,7 +124,7 @@ class Server:
         self._stopped = Event()
         self._deadline = Deadline(0)  # when the drain ends; replaced by `stop`, and brought forward by `cut`
         self._cutting = Event()
-        self._failure: BaseException | None = None  # written by the acceptor before it sets `_stopped`
+        self._failure: BaseException | None = None  # written by `_fail` before it sets `_stopped`
         self._slot_wanted = False  # written by the acceptor; see `_wait_for_slot`
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._number = 0  # of the last connection; the acceptor's own
@@ -144,6 +148,7 @@ class Server:
             order=config.queue_order,
             queue_size=config.queue_size,
             log=self._log,
+            fail=self._fail,
         )
 
     # -- life
@@ -218,7 +223,7 @@ class Server:
         self._stopped.wait()
         if self._failure is not None:
             reason = getattr(self._failure, "strerror", None) or repr(self._failure)
-            raise BindError(f"cannot go on accepting: {reason}") from self._failure
+            raise BindError(f"cannot go on serving: {reason}") from self._failure
 
     def stop(self, timeout: float | None = None) -> list[str]:
         """Stop accepting, let each connection get the replies to what had arrived, end all that was started.
@@ -241,7 +246,7 @@ class Server:
             It is called from a handler: it would wait for its own connection to end.
 
         """
-        if any(connection.served_by == get_ident() for connection in self._registry.live()):
+        if self._mode.serves_in(current_thread()):
             raise RuntimeError("stop() waits for all connections, and so can't be called from a handler")
         with self._lifecycle:
             if self._started and not self._stopped_for_good:
@@ -287,11 +292,15 @@ class Server:
                         else:
                             self._accept_all(key.data)
         except BaseException as error:  # noqa: BLE001 - whatever it is, a server that accepts nobody must say so
-            self._failure = error
-            self._stopped.set()
-            self._log.error("cannot go on accepting", reason=repr(error))
+            self._fail(error)
         finally:
             self._close_listeners()
+
+    def _fail(self, error: BaseException) -> None:
+        """Let `wait` raise: one of the threads without which nobody is served has ended."""
+        self._failure = error
+        self._stopped.set()
+        self._log.error("cannot go on serving", reason=repr(error))
 
     def _close_listeners(self) -> None:
         for listener in self._listeners:
@@ -334,8 +343,9 @@ class Server:
             elif error.errno != errno.EAGAIN and error.errno not in _PEER_GONE:
                 raise
             return False
-        sock.close()
+        # Counted first, so that the count is right by the time the peer knows.
         self._metrics.rejected()
+        sock.close()
         return False
 
     def _wait_for_slot(self) -> bool:
@@ -368,7 +378,7 @@ class Server:
     def _admit(self, sock: socket.socket, address: object) -> None:
         """Enter a connection everywhere and start serving it. The slot is its own from here on."""
         self._number += 1
-        connection = Connection(self._number, sock, address, self._factory)
+        connection = Connection(self._number, sock, address, self._factory, self._pipes)
         self._metrics.opened(connection.tally)
         self._registry.add(connection)
         try:
@@ -386,10 +396,7 @@ class Server:
 
     def _serve(self, connection: Connection) -> None:
         """Serve a connection to its end, in a serving thread."""
-        try:
-            connection.serve()
-        except BaseException as error:  # noqa: BLE001 - a defect of ours; it must not take thread and slot with it
-            connection.reason, connection.error = CloseReason.KILLED, error
+        connection.serve()
         self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
@@ -409,6 +416,8 @@ class Server:
             connection.close()
             self._metrics.closed(connection.tally, connection.reason)
             self._log_end(connection)
+        except Exception:  # noqa: BLE001 - a log that an embedding program brings may raise; this thread serves others too
+            excepthook(ExceptHookArgs((*sys.exc_info(), current_thread())))
         finally:
             self._registry.remove(connection)
             self._slots.release()
@@ -462,10 +471,12 @@ class Server:
             self._close_listeners()
         cut = self._drain()
         # With no connection left, each thread is about to end; with one, its handler may never come back.
-        grace = Deadline(_GRACE_AFTER_CUT if len(self._registry) else _GRACE_AFTER_DRAIN)
+        grace = Deadline(_GRACE_WHEN_STUCK if len(self._registry) else _GRACE_AFTER_DRAIN)
         left = [*self._mode.stop(grace), *self._janitor.stop(Deadline(_GRACE_AFTER_DRAIN))]
         if left:
             self._log.error("threads did not end", threads=[thread.name for thread in left])
+        if self._pipes is not None:
+            self._pipes.close()
         bell, self._bell = self._bell, None
         for end in bell or ():
             end.close()

@@ -48,6 +48,10 @@ class ServingThreads:
     def counts(self) -> None:
         """Return nothing: this mode has no counters of its own."""
 
+    def serves_in(self, thread: Thread) -> bool:
+        """Return whether handlers are called in this thread."""
+        return isinstance(thread, _ServingThread) and thread.pool is self
+
     def assign(self, connection: Connection) -> None:
         """Give a connection to an idle thread, or to a new one.
 
@@ -119,7 +123,7 @@ class _ServingThread(Thread):
 
     def __init__(self, pool: ServingThreads, serve: Callable[[Connection], None], first: Connection) -> None:
         super().__init__(name=f"conn-{first.number}", daemon=True)
-        self._pool = pool
+        self.pool = pool
         self._serve = serve
         # A SimpleQueue is the cheapest way to hand one thing to one waiting thread; nobody needs its size or its
         # task_done.
@@ -132,14 +136,14 @@ class _ServingThread(Thread):
             self._serve(connection)
             del connection  # an idle thread keeps no connection, and so no handler, alive
             self.name = "conn-idle"
-            if not self._pool.park(self):
+            if not self.pool.park(self):
                 return
 
     def _next(self) -> Connection | _Stop:
         try:
             return self.mailbox.get(timeout=IDLE_SECONDS)
         except Empty:
-            if self._pool.retire(self):
+            if self.pool.retire(self):
                 return _STOP
             # Between our timeout and `retire`, `assign` or `stop` took this thread off the stack: what it puts into the
             # mailbox is on its way.

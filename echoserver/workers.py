@@ -42,11 +42,12 @@ from structlog.typing import FilteringBoundLogger
 from echoserver.clock import Deadline, Throttle
 from echoserver.connection import Connection, Wants
 from echoserver.errors import ConfigError
-from echoserver.metrics import CloseReason, Phase, WorkerSnapshot
+from echoserver.metrics import Phase, WorkerSnapshot
 
 _EVENTS_A_BATCH = 512
 _EVENTS = {Wants.READ: select.EPOLLIN, Wants.WRITE: select.EPOLLOUT} if hasattr(select, "epoll") else {}
 _FULL_RETRY_SECONDS = 0.1
+_ENDING_SECONDS = 0.3
 
 # How urgent, a serial number that keeps equals in order (and a PriorityQueue from comparing connections), when it was
 # queued, and who.
@@ -83,6 +84,8 @@ class Workers:
         How many connections may wait for a worker.
     log:
         For what goes wrong in here.
+    fail:
+        Is told what ended the poller, without which nobody is served.
 
     Raises
     ------
@@ -103,16 +106,19 @@ class Workers:
         order: str,
         queue_size: int,
         log: FilteringBoundLogger,
+        fail: Callable[[BaseException], None],
     ) -> None:
         if not _EVENTS:
             raise ConfigError("workers is refused: this platform has no epoll; must be threads here", key="mode")
         self._settle = settle
         self._log = log
+        self._fail = fail
         self._ready = make_queue(order, queue_size)
         self._stopping = Event()
         self._arrivals: SimpleQueue[Connection] = SimpleQueue()
         self._departures: SimpleQueue[Connection] = SimpleQueue()
-        self._poller = Thread(target=self._poll_loop, name="poller", daemon=True)
+        self._poller = Thread(target=self._run, name="poller", daemon=True)
+        self._bell = -1
         # The poller's own; others read the counters.
         self._parked: dict[int, Connection] = {}
         self._inline = inline
@@ -122,8 +128,9 @@ class Workers:
         self._inline_turns = 0
         self._queue_high_water = 0
         self._queue_full = 0
-        # Guards the two lists: the janitor changes them, and whoever asks for the counters reads them.
+        # Guards what follows. The lists: the janitor changes them, and whoever asks for the counters reads them.
         self._lock = Lock()
+        self._poller_gone = False
         self._workers = [_Worker(self, self._ready, number) for number in range(1, 1 + (0 if inline else count))]
         self._dead: list[_Worker] = []
 
@@ -137,7 +144,11 @@ class Workers:
 
         """
         self._epoll = select.epoll()
-        self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        try:
+            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        except BaseException:
+            self._epoll.close()
+            raise
         self._epoll.register(self._bell, select.EPOLLIN)
         for thread in [*self._workers, self._poller]:
             thread.start()
@@ -147,13 +158,28 @@ class Workers:
         self._arrivals.put(connection)
         self._ring()
 
-    def depart(self, connection: Connection) -> None:
-        """Give the poller back a connection that has ended; from the worker that served it."""
-        self._departures.put(connection)
-        self._ring()
+    def serves_in(self, thread: Thread) -> bool:
+        """Return whether handlers are called in this thread."""
+        return thread is self._poller or (isinstance(thread, _Worker) and thread.pool is self)
 
-    def park(self, connection: Connection, wants: Wants) -> None:
-        """Arm a connection for its next turn; from its owner, which is its owner no more when this returns."""
+    def give_back(self, connection: Connection, wants: Wants) -> None:
+        """Take a connection back from the worker that served it a turn, and which must not touch it any more."""
+        with self._lock:
+            if not self._poller_gone:
+                if wants is Wants.NOTHING:
+                    self._departures.put(connection)
+                    self._ring()
+                else:
+                    self._park(connection, wants)
+                return
+        # The handler was given up by `stop`, and comes back after all. Its connection has been cut: the next turn is
+        # the last.
+        while wants is not Wants.NOTHING:
+            wants = connection.turn()
+        self._settle(connection)
+
+    def _park(self, connection: Connection, wants: Wants) -> None:
+        """Arm a connection for its next turn; it belongs to the poller when this returns, or to whom that gives it."""
         events = _EVENTS[wants] | (0 if self._inline else select.EPOLLONESHOT)
         first = connection.parked_for is Wants.NOTHING
         connection.parked_for = wants
@@ -199,27 +225,29 @@ class Workers:
 
     def stop(self, deadline: Deadline) -> list[Thread]:
         """Let the workers serve what is queued, end all threads, and return those still alive at the deadline."""
-        # Queue.join has no time limit and a handler may never come back: the wait is a thread's, which can be left
-        # behind.
-        joiner = Thread(target=self._ready.join, name="queue-join", daemon=True)
-        joiner.start()
-        joiner.join(deadline.timeout())
+        _join(self._ready, deadline)
         self._stopping.set()
+        # A stuck handler has used up the deadline; what isn't stuck still needs a moment to end.
+        deadline = Deadline(max(deadline.remaining(), _ENDING_SECONDS))
+        if self._poller.ident is not None:
+            self._ring()
+            self._poller.join(deadline.timeout())
         with self._lock:
-            workers = list(self._workers)
+            workers = [worker for worker in self._workers if worker.ident is not None]
         for number, _ in enumerate(workers):
             try:
                 self._ready.put_nowait((math.inf, number, 0.0, _STOP))
-            except Full:  # every worker is stuck, with more waiting; the threads are daemons
+            except Full:  # a small queue, and workers that are stuck
                 break
-        self._ring()
-        threads = [thread for thread in (*workers, self._poller, joiner) if thread.ident is not None]
-        for thread in threads:
-            thread.join(deadline.timeout())
-        left = [thread for thread in threads if thread.is_alive()]
-        if not left:  # else one of them may yet ring, and the number may by then be another file's
+        for worker in workers:
+            worker.join(deadline.timeout())
+        left = [thread for thread in (*workers, self._poller) if thread.is_alive()]
+        if self._bell >= 0 and not self._poller.is_alive():
+            with self._lock:
+                self._poller_gone = True
             self._epoll.close()
             os.close(self._bell)
+            self._bell = -1
         return left
 
     def _ring(self) -> None:
@@ -227,7 +255,14 @@ class Workers:
 
     # -- from here on, the poller thread
 
-    def _poll_loop(self) -> None:
+    def _run(self) -> None:
+        try:
+            self._poll()
+            self._leave()
+        except BaseException as error:  # noqa: BLE001 - a defect; without a poller nobody is served, so the server must end
+            self._fail(error)
+
+    def _poll(self) -> None:
         poll, parked, inline = self._epoll.poll, self._parked, self._inline
         while not self._stopping.is_set():
             events = poll(-1, _EVENTS_A_BATCH)
@@ -237,10 +272,10 @@ class Workers:
                 if connection is None:
                     # The bell, or a late event of a connection that ended earlier in this batch.
                     rung = rung or descriptor == self._bell
-                elif inline:
-                    self._serve_inline(connection)
-                else:
+                elif not inline:
                     self._enqueue(connection)
+                elif (wants := connection.turn()) is not connection.parked_for:
+                    self._park_or_strike(connection, wants)
             if inline:
                 self._inline_turns += len(events) - rung
             if rung:
@@ -249,6 +284,31 @@ class Workers:
                 self._take_departures()
                 self._take_arrivals()
 
+    def _leave(self) -> None:
+        """Settle what is left when the server stops with its workers stuck: all of it has been cut."""
+        with self._lock:
+            self._poller_gone = True
+        # From here on a worker that comes back settles its connection itself. What the others had before:
+        for descriptor, _ in self._epoll.poll(0, max(1, len(self._parked))):
+            if descriptor in self._parked:
+                self._finish_off(self._parked[descriptor])
+        self._take_departures()
+        while True:
+            try:
+                *_, connection = self._ready.get_nowait()
+            except Empty:
+                return
+            self._ready.task_done()
+            assert isinstance(connection, Connection), (
+                "`stop` queues its signs for the workers after this thread has ended"
+            )
+            self._finish_off(connection)
+
+    def _finish_off(self, connection: Connection) -> None:
+        while connection.turn() is not Wants.NOTHING:
+            pass
+        self._strike(connection)
+
     def _take_arrivals(self) -> None:
         ident = get_ident()
         while (connection := _next_of(self._arrivals)) is not None:
@@ -256,7 +316,7 @@ class Workers:
             self._parked[connection.fileno()] = connection
             # The handler may want to speak first, so the first turn comes without an event.
             if self._inline:
-                self._serve_inline(connection)
+                self._park_or_strike(connection, connection.turn())
             else:
                 self._enqueue(connection)
 
@@ -271,18 +331,11 @@ class Workers:
             self._epoll.unregister(connection.fileno())
         self._settle(connection)
 
-    def _serve_inline(self, connection: Connection) -> None:
-        try:
-            wants = connection.turn()
-        except Exception as error:  # noqa: BLE001 - a defect of ours; it must not take the poller with it
-            connection.reason, connection.error = CloseReason.KILLED, error
-            wants = Wants.NOTHING
-        if wants is connection.parked_for:
-            return
+    def _park_or_strike(self, connection: Connection, wants: Wants) -> None:
         if wants is Wants.NOTHING:
             self._strike(connection)
         else:
-            self.park(connection, wants)
+            self._park(connection, wants)
 
     def _enqueue(self, connection: Connection) -> None:
         tally = connection.tally
@@ -313,6 +366,14 @@ class Workers:
                 return
 
 
+def _join(queue: Queue[_Ready], deadline: Deadline) -> bool:
+    """Do what `queue.join` does, within a time limit: a handler that never comes back never calls `task_done`."""
+    with queue.all_tasks_done:
+        while queue.unfinished_tasks and not deadline.expired:
+            queue.all_tasks_done.wait(deadline.timeout())
+        return not queue.unfinished_tasks
+
+
 def _next_of(queue: SimpleQueue[Connection]) -> Connection | None:
     try:
         return queue.get_nowait()
@@ -331,7 +392,7 @@ class _Worker(Thread):
         self.queued_seconds = 0.0
         self.busy = False
         self.error: BaseException | None = None
-        self._pool = pool
+        self.pool = pool
         self._ready = ready
 
     def run(self) -> None:
@@ -357,16 +418,4 @@ class _Worker(Thread):
 
     def _serve(self, connection: Connection) -> None:
         connection.served_by = get_ident()
-        wants = None
-        try:
-            wants = connection.turn()
-        except Exception as error:
-            connection.error = error
-            raise
-        finally:
-            if wants is None:  # a defect of ours: the connection ends, and this thread too
-                connection.reason, wants = CloseReason.KILLED, Wants.NOTHING
-            if wants is Wants.NOTHING:
-                self._pool.depart(connection)
-            else:
-                self._pool.park(connection, wants)
+        self.pool.give_back(connection, connection.turn())

@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, ClassVar, cast, get_args, get_origin, get_type_hints
 
@@ -43,6 +43,14 @@ class Handler:
         return b""
 
 
+def feed_unchanged(_handler: Handler, data: bytes) -> bytes:
+    """Return the bytes themselves: the `feed` of a handler that does nothing to them.
+
+    A connection recognises this very function, and then moves bulk data without copying it.
+    """
+    return data
+
+
 HandlerSpec = str | type[Handler] | Callable[[bytes], bytes]
 """How a handler is named: a built-in or entry-point name, `package.module:attribute`, or in Python the thing itself."""
 
@@ -69,6 +77,8 @@ class HandlerFactory:
     name: str
     make: Callable[[], Handler]
     blocking: bool
+    unchanged: bool = False
+    """Whether it is sure to return every byte as it came."""
 
 
 class _FunctionHandler(Handler):
@@ -109,7 +119,8 @@ def find_handler(spec: HandlerSpec, options: Mapping[str, object]) -> HandlerFac
         _check_feed(name, made.feed, {})
     else:
         _check_feed(name, target, values)
-    return factory
+    unchanged = type(made).feed is feed_unchanged and "feed" not in vars(made)
+    return replace(factory, unchanged=unchanged)
 
 
 def available_handlers() -> Iterator[tuple[str, Callable[..., object] | ConfigError]]:
