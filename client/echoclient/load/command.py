@@ -14,7 +14,7 @@ from echoclient.load.histogram import MissingLibraryError
 from echoclient.load.plan import MOST_CONNECTIONS, Plan, PlanError, parse_sizes
 from echoclient.load.processes import run
 from echoclient.load.result import Result, ResultError
-from echoclient.load.table import LiveLine, plan_line, summary
+from echoclient.load.table import clear_live, plan_line, show_live, summary
 from echoclient.options import duration_value, say, target_argument, time_options
 
 if TYPE_CHECKING:
@@ -46,8 +46,8 @@ class _Parameters(TypedDict):
     wait: float
 
 
-class _MissingExtra(click.ClickException):
-    """One line, and the exit status of bad usage."""
+class _Refusal(click.ClickException):
+    """What this machine or installation can't do: one line, and the exit status of bad usage."""
 
     exit_code = 2
 
@@ -168,18 +168,16 @@ def bench(
         plan = Plan(target=target, smallest=sizes[0], largest=sizes[1], **parameters)
     except PlanError as error:
         raise click.UsageError(str(error)) from None
-    live = LiveLine()
-    dumb = not sys.stderr.isatty() or os.environ.get("TERM") == "dumb"
+    live = sys.stderr.isatty() and os.environ.get("TERM") != "dumb"
     if json != "-":
         click.echo(plan_line(plan))
     try:
-        result = run(plan, progress=None if dumb else live.show, say=say)
-    except PlanError as error:
-        raise click.UsageError(str(error)) from None
-    except MissingLibraryError as error:
-        raise _MissingExtra(str(error)) from None
+        result = run(plan, progress=show_live if live else None, say=say)
+    except (PlanError, MissingLibraryError) as error:
+        raise _Refusal(str(error)) from None
     finally:
-        live.clear()
+        if live:
+            clear_live()
     # Where standard output is for the JSON, what a person must know goes to standard error.
     if json != "-" or not result.ok or result.generator_bound:
         click.echo(summary(result), err=json == "-", color=False if os.environ.get("NO_COLOR") else None)
@@ -219,7 +217,7 @@ def report(files: tuple[str, ...], html: str) -> None:
         except (ResultError, OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(f"{name}: {error}") from None
         except MissingLibraryError as error:
-            raise _MissingExtra(str(error)) from None
+            raise _Refusal(str(error)) from None
     _write(html, page(results))
     click.echo(f"{html}: {len(results)} results")
 

@@ -9,10 +9,48 @@ import sys
 # The values of EPOLLIN and EPOLLOUT; both pollers speak them.
 READ, WRITE = 1, 4
 
+
+class SelectorsPoller:
+    """A poller for every system, with the few methods of epoll(7) that are used. Level-triggered."""
+
+    def __init__(self) -> None:
+        self._selector = selectors.DefaultSelector()
+
+    def register(self, descriptor: int, events: int) -> None:
+        """Start to watch a descriptor for `READ` or `WRITE` or both."""
+        self._selector.register(descriptor, _theirs(events))
+
+    def modify(self, descriptor: int, events: int) -> None:
+        """Watch it for other events."""
+        self._selector.modify(descriptor, _theirs(events))
+
+    def unregister(self, descriptor: int) -> None:
+        """Stop watching it."""
+        self._selector.unregister(descriptor)
+
+    def poll(self, seconds: float) -> list[tuple[int, int]]:
+        """Wait until something is ready, or for so long; return descriptors and events."""
+        return [(key.fd, _ours(events)) for key, events in self._selector.select(seconds)]
+
+    poll_precisely = poll
+
+    def close(self) -> None:
+        """Give the descriptor back."""
+        self._selector.close()
+
+
+def _theirs(events: int) -> int:
+    return (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
+
+
+def _ours(events: int) -> int:
+    return (READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0)
+
+
 if sys.platform == "linux":
 
     class Poller:
-        """A thin layer over epoll(7), level-triggered. Errors and hang-ups are reported whatever was asked for."""
+        """The same over epoll(7), without a layer in between. Errors and hang-ups come with further bits set."""
 
         def __init__(self) -> None:
             self._epoll = select.epoll()
@@ -34,37 +72,4 @@ if sys.platform == "linux":
             return self._epoll.poll(0)
 
 else:
-
-    class Poller:
-        """The same, over `selectors`."""
-
-        def __init__(self) -> None:
-            self._selector = selectors.DefaultSelector()
-
-        def register(self, descriptor: int, events: int) -> None:
-            """Start to watch a descriptor."""
-            self._selector.register(descriptor, _theirs(events))
-
-        def modify(self, descriptor: int, events: int) -> None:
-            """Watch it for other events."""
-            self._selector.modify(descriptor, _theirs(events))
-
-        def unregister(self, descriptor: int) -> None:
-            """Stop watching it."""
-            self._selector.unregister(descriptor)
-
-        def poll(self, seconds: float) -> list[tuple[int, int]]:
-            """Wait until something is ready, or for so long; return descriptors and events."""
-            return [(key.fd, _ours(events)) for key, events in self._selector.select(seconds)]
-
-        poll_precisely = poll
-
-        def close(self) -> None:
-            """Give the descriptor back."""
-            self._selector.close()
-
-    def _theirs(events: int) -> int:
-        return (selectors.EVENT_READ if events & READ else 0) | (selectors.EVENT_WRITE if events & WRITE else 0)
-
-    def _ours(events: int) -> int:
-        return (READ if events & selectors.EVENT_READ else 0) | (WRITE if events & selectors.EVENT_WRITE else 0)
+    Poller = SelectorsPoller

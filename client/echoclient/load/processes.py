@@ -28,6 +28,7 @@ from echoclient.load.plan import Plan, PlanError
 from echoclient.load.progress import Progress, Snapshot
 from echoclient.load.recorder import Timeline
 from echoclient.load.result import Latency, Process, Result
+from echoclient.load.worker import OTHER_FILES
 from echoclient.session import connect
 
 if TYPE_CHECKING:
@@ -35,8 +36,6 @@ if TYPE_CHECKING:
 
 # From telling the workers when to start until then.
 _HEAD_START = 0.02
-# What a worker opens beside its connections.
-_OTHER_FILES = 16
 _SNAPSHOT_EVERY = 0.5
 # A server that takes longer than this to notice the end of the first, empty connection is left to it.
 _PROBE_ENDS_WITHIN = 1.0
@@ -76,7 +75,7 @@ def run(
 
 
 def _check_limits(plan: Plan) -> None:
-    needed = max(plan.share(index).connections for index in range(plan.processes)) + _OTHER_FILES
+    needed = max(plan.share(index).connections for index in range(plan.processes)) + OTHER_FILES
     _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
     if most != resource.RLIM_INFINITY and needed > most:
         raise PlanError(

@@ -22,6 +22,8 @@ PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 100.0)
 # A process that is busy, or waits for a processor, for this share of its time has none to spare: what limits the
 # figures may then be the generator and not the server.
 BOUND_AT = 0.9
+# In a shorter run than this, in seconds, being busy says nothing.
+_JUDGED_FROM = 0.1
 
 
 class ResultError(ValueError):
@@ -167,7 +169,7 @@ class Result:
     @property
     def generator_bound(self) -> bool:
         """Whether a process of the generator had no time to spare, so that it may be what was measured."""
-        return any(process.bound for process in self.processes)
+        return self.elapsed >= _JUDGED_FROM and any(process.bound for process in self.processes)
 
     @property
     def ok(self) -> bool:

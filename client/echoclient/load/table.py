@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from echoclient.durations import format_duration
 from echoclient.load.result import BOUND_AT, PERCENTILES, spread
 from echoclient.load.units import count_text, megabytes_text, time_text
 
@@ -28,7 +29,7 @@ def plan_line(plan: Plan) -> str:
         parts.append("connect, exchange, close")
     else:
         parts.append(f"open loop at {count_text(plan.rate)} msg/s" if plan.rate else "closed loop")
-    parts.append(f"{plan.duration:g} s" if plan.duration else f"{count_text(plan.messages or 0)} messages")
+    parts.append(format_duration(plan.duration) if plan.duration else f"{count_text(plan.messages or 0)} messages")
     if plan.processes > 1:
         parts.append(f"{plan.processes} processes")
     if plan.expect == "upper":
@@ -125,7 +126,7 @@ def _error_lines(result: Result) -> list[str]:
     lines = [click.style(_line("errors", text), fg="red", bold=True)]
     lines += [" " * _LABEL + fault_line(fault) for fault in result.faults.examples]
     if result.unsent:
-        lines.append(" " * _LABEL + "The server did not keep up with the rate: the latencies lack what was never sent.")
+        lines.append(" " * _LABEL + "The rate was not kept: the latencies lack the messages that were never sent.")
     return lines
 
 
@@ -139,31 +140,23 @@ def _line(label: str, text: str) -> str:
     return f"{label:{_LABEL}}{text}"
 
 
-class LiveLine:
-    """One line of a terminal that is written over and over."""
+def show_live(snapshot: Snapshot) -> None:
+    """Write the one line of a terminal, on standard error, that is written over and over."""
+    parts = [f"{snapshot.phase} {snapshot.elapsed:.0f} s"]
+    if snapshot.left is not None:
+        parts.append(f"{snapshot.left:.0f} s left")
+    if snapshot.median is not None and snapshot.p99 is not None:
+        parts += [
+            f"{count_text(snapshot.rate)}/s",
+            f"p50 {time_text(snapshot.median)}",
+            f"p99 {time_text(snapshot.p99)}",
+        ]
+    parts.append(f"{snapshot.errors:,} errors")
+    width = shutil.get_terminal_size().columns - 1
+    # Carriage return, the text, and erase what is left of the line before.
+    click.echo(f"\r{'  '.join(parts)[:width]}\x1b[K", nl=False, err=True)
 
-    def __init__(self) -> None:
-        self._shown = False
 
-    def show(self, snapshot: Snapshot) -> None:
-        """Write the line anew."""
-        parts = [f"{snapshot.phase} {snapshot.elapsed:.0f} s"]
-        if snapshot.left is not None:
-            parts.append(f"{snapshot.left:.0f} s left")
-        if snapshot.median is not None and snapshot.p99 is not None:
-            parts += [
-                f"{count_text(snapshot.rate)}/s",
-                f"p50 {time_text(snapshot.median)}",
-                f"p99 {time_text(snapshot.p99)}",
-            ]
-        parts.append(f"{snapshot.errors:,} errors")
-        width = shutil.get_terminal_size().columns - 1
-        # Carriage return, the text, and erase what is left of the line before.
-        click.echo(f"\r{'  '.join(parts)[:width]}\x1b[K", nl=False, err=True)
-        self._shown = True
-
-    def clear(self) -> None:
-        """Leave the line empty for what comes next."""
-        if self._shown:
-            click.echo("\r\x1b[K", nl=False, err=True)
-            self._shown = False
+def clear_live() -> None:
+    """Leave the line empty for what comes next; the terminal may have put a ^C there."""
+    click.echo("\r\x1b[K", nl=False, err=True)

@@ -15,8 +15,8 @@ def time_text(seconds: float) -> str:
 
 
 def count_text(number: float) -> str:
-    """Write a number of things with separators: ``71,234``; below ten with two decimals, unless it is whole."""
-    return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:,.2f}"
+    """Write a number of things with separators: ``71,234``; below ten, unless it is whole, with three digits."""
+    return f"{number:,.0f}" if number >= 10 or number == int(number) else f"{number:.3g}"
 
 
 def megabytes_text(megabytes: float) -> str:

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from echoclient.load.engine import Workload
     from echoclient.load.plan import Share
 
+# Open files beside the connections.
+OTHER_FILES = 16
 _INPUT, _OUTPUT = 0, 1
 _LIVE_EVERY = 5  # ticks
 
@@ -177,15 +179,21 @@ def main() -> None:
         text += piece
     assignment = json.loads(text)
     plan = Plan.from_json(assignment["plan"])
-    _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+    share = plan.share(assignment["index"])
+    _allow_files(share.connections + OTHER_FILES)
     if plan.rate is not None:
         _sharpen_timers()
-    worker = Worker(plan, plan.share(assignment["index"]), assignment["family"], assignment["address"])
+    worker = Worker(plan, share, assignment["family"], assignment["address"])
     try:
         worker.run()
     except BrokenPipeError:  # whoever started this process is gone
         sys.exit(1)
+
+
+def _allow_files(needed: int) -> None:
+    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if allowed != resource.RLIM_INFINITY and allowed < needed:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
 
 
 def _sharpen_timers() -> None:

@@ -92,6 +92,7 @@ def test_the_generator_is_bound_when_one_of_its_processes_has_no_time_to_spare(p
     assert result.generator_bound is bound
     assert json.loads(result.to_json())["generator_bound"] is bound
     assert ("WARNING" in summary(result)) is bound
+    assert not dataclasses.replace(result, elapsed=0.05).generator_bound
 
 
 @pytest.mark.parametrize(
@@ -168,7 +169,7 @@ def test_the_plan_in_a_line():
         "16 x 1-9 B",
         "3 in flight",
         "open loop at 2,000 msg/s",
-        "10 s",
+        "10s",
         "2 processes",
         "upper",
         "not verified",
@@ -196,6 +197,7 @@ def test_times(seconds, text):
 
 def test_counts():
     assert (count_text(71234.4), count_text(9.876), count_text(3), count_text(0)) == ("71,234", "9.88", "3", "0")
+    assert count_text(0.001) == "0.001"
     assert megabytes_text(986.4) == "986 MB/s"
 
 
