@@ -18,8 +18,9 @@ def test_a_hundred_busy_peers_get_every_reply(serve, connect, log, background):
     server = serve(scripted(greet=lambda: b"!", feed=lambda data: gate(data).upper()))
     begun = drain_begun(server)
     peers = [connect(server) for _ in range(100)]
-    for number, peer in enumerate(peers):
+    for peer in peers:
         assert peer.read(1) == b"!"  # so it has been accepted
+    for number, peer in enumerate(peers):
         peer.send(b"<first %03d>" % number)
     gate.wait_entered(8)  # as many as both modes serve at once
     for number, peer in enumerate(peers):

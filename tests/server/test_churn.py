@@ -1,0 +1,58 @@
+"""Ten thousand connections, one after another: afterwards everything is where it was."""
+
+from __future__ import annotations
+
+import gc
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+import echoserver.threads
+from echoserver.connection import Connection
+from server.kit import PATIENCE, wait_until_idle
+
+CONNECTIONS = 10_000
+# In a process of its own: client and server would otherwise wait for each other's interpreter lock.
+CLIENT = """
+import socket, sys
+host, port, connections = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
+for _ in range(connections):
+    with socket.create_connection((host, port)) as peer:
+        peer.sendall(b"hello")
+        assert peer.recv(5, socket.MSG_WAITALL) == b"hello"
+"""
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
+def test_ten_thousand_connections_leave_nothing(serve, connect, monkeypatch):
+    monkeypatch.setattr(echoserver.threads, "IDLE_SECONDS", 0.2)
+    server = serve()
+    assert connect(server).swap(b"hello") == b"hello"  # so all of it is up
+    wait_until_idle(server)
+    threads = {thread for thread in threading.enumerate() if not thread.name.startswith("conn-")}
+    before = descriptors()
+    host, port = server.address
+    command = [sys.executable, "-S", "-c", CLIENT, host, str(port), str(CONNECTIONS)]
+    subprocess.run(command, check=True, timeout=50)
+    wait_until_idle(server)
+    stats = server.stats()
+    assert (stats.accepted, stats.active) == (1 + CONNECTIONS, 0)
+    assert stats.closed["eof"] == stats.accepted
+    assert stats.bytes_in == stats.bytes_out == 5 * stats.accepted
+    # Threads that serve connections may stay for a while, in case others come; then they go.
+    for thread in set(threading.enumerate()) - threads:
+        thread.join(PATIENCE)
+        assert not thread.is_alive()
+    assert descriptors() == before
+    assert connect(server).swap(b"hello") == b"hello"
+    wait_until_idle(server)
+    server.stop()
+    gc.collect()
+    assert [thing for thing in gc.get_objects() if isinstance(thing, Connection)] == []
