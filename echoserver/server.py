@@ -390,6 +390,7 @@ class Server:
             if not isinstance(error, OSError) and self._warn_shortage.ready():
                 self._log.warning("cannot serve a connection", reason=str(error), active=len(self._registry))
             connection.reason = CloseReason.RESET if isinstance(error, OSError) else CloseReason.KILLED
+            connection.error = error if isinstance(error, OSError) else None
             self._finish(connection)
 
     # -- serving

@@ -8,22 +8,22 @@ more than the work.
 Who owns what. The set of parked connections belongs to the poller thread: it alone enters, finds, strikes and closes
 them. The others talk to it through two queues, `_arrivals` and `_departures`, and ring a bell. A connection on the
 ready queue is disarmed in the epoll set (`EPOLLONESHOT`), so it is there once at most; it belongs to the worker that
-takes it off, until that worker arms it again.
+takes it off, until that worker gives it back.
 
 The interleavings that this has to survive:
 
 * An event for a connection that has ended. Epoll hands out events in batches, and a connection may end while a later
-event of the same
-  batch still names its descriptor. The poller strikes it from `_parked` when it ends, so the late event finds nothing.
+  event of the same batch still names its descriptor. The poller strikes it from `_parked` when it ends, so the late
+  event finds nothing.
 * A descriptor number used again. New connections enter between batches only, so within a batch a number means one
-connection. A closed
-  socket leaves the epoll set before it is closed, so no event of the old one can follow.
+  connection. A socket leaves the epoll set before it is closed, so no event of the old one can follow.
 * Another thread ends a connection (the janitor, a drain) while a worker serves it. That only shuts the socket down; it
-is closed by the
-  poller alone, after the worker has given it back. Shut down while disarmed, it reports so as soon as it is armed.
+  is closed by the poller alone, after the worker has given it back. Shut down while disarmed, it reports so as soon as
+  it is armed.
 * A drain while the queue is full. The poller waits for a place, the workers make some, each connection reports once
-more that its input
-  has ended, and leaves. If all workers are held by their handlers, the poller gives up waiting when it is told to stop.
+  more that its input has ended, and leaves.
+* A stop while every worker is held by its handler. The poller no longer waits for a place, settles what nobody holds,
+  and goes. A worker that comes back later finds it gone and settles its connection itself; a lock decides who does.
 """
 
 from __future__ import annotations
@@ -276,6 +276,7 @@ class Workers:
                     self._enqueue(connection)
                 elif (wants := connection.turn()) is not connection.parked_for:
                     self._park_or_strike(connection, wants)
+            connection = None  # or it, and its handler, would live until the next event
             if inline:
                 self._inline_turns += len(events) - rung
             if rung:
