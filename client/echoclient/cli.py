@@ -9,6 +9,7 @@ from importlib import import_module
 import click
 
 from echoclient.errors import ClientError
+from echoclient.options import examples
 
 # Name -> (where the click command is, its line in the help). Only the command that runs is imported, so that
 # `echoclient connect` starts without the load generator and the base install without its libraries.
@@ -40,19 +41,19 @@ class _LazyGroup(click.Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
-@click.group(cls=_LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group(
+    cls=_LazyGroup,
+    epilog=examples("echoclient connect localhost:9000", "echoclient ping --help"),
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(package_name="echoserver", prog_name="echoclient")
 def cli() -> None:
-    r"""Talk to an echo server, measure it and load it.
+    """Talk to an echo server, measure it and load it.
 
-    \b
     TARGET is a port, host, host:port or [v6]:port; by default 127.0.0.1:9000.
-    Exit status: 0 all well, 1 failure (one line on standard error that starts
-    with REFUSED, TIMEOUT, DNS, RESET, CLOSED or OTHER), 2 bad usage.
 
-    \b
-    Example:
-      echoclient connect localhost:9000
+    Exit status: 0 all well, 1 failure (one line on standard error with the
+    word REFUSED, TIMEOUT, DNS, RESET, CLOSED, DIFFERS or OTHER), 2 bad usage.
     """
 
 

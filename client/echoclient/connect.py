@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from echoclient.options import say, target_argument, time_options
+from echoclient.options import examples, say, target_argument, time_options
 from echoclient.session import connect as open_session
 
 if TYPE_CHECKING:
@@ -16,11 +16,17 @@ if TYPE_CHECKING:
 _STDIN, _STDOUT = 0, 1
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "echoclient connect localhost:9000",
+        "printf hello | echoclient connect 9000",
+        "echoclient connect --wait 30s '[::1]:9000' < request.bin > reply.bin",
+    )
+)
 @target_argument
 @time_options()
 def connect(target: Target, timeout: float, wait: float) -> None:
-    r"""Talk to a server.
+    """Talk to a server.
 
     In a terminal: a prompt. Each line goes out with a newline, replies are
     shown as they come, /help lists the commands.
@@ -28,12 +34,6 @@ def connect(target: Target, timeout: float, wait: float) -> None:
     Otherwise, a byte-exact pipe: standard input goes out, replies come to
     standard output, and the end of input half-closes the connection. It ends
     when the server has said everything.
-
-    \b
-    Examples:
-      echoclient connect localhost:9000
-      printf hello | echoclient connect 9000
-      echoclient connect --wait 30s '[::1]:9000' < request.bin > reply.bin
     """
     session = open_session(target, timeout=timeout, wait=wait, say=say)
     if os.isatty(_STDIN) and os.isatty(_STDOUT):

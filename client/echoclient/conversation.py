@@ -47,6 +47,7 @@ class Conversation:
         self._half_closed = False
         self._leaving = False
         self._failure: ClientError | None = None
+        self._sending = False  # in this moment, and not counted yet
         self._ended = False
         self._announced = False
         self._receiver = threading.Thread(target=self._receive, name=f"receive-{session.peer}", daemon=True)
@@ -62,6 +63,10 @@ class Conversation:
         with self._changed:
             self._ended = True
             rest = self._view.flush() if self._view.holds_back else ""
+        # Whoever is blocked in a send is woken, and adds what it sent to the count.
+        self.session.shutdown()
+        with self._changed:
+            self._changed.wait_for(lambda: not self._sending)
             announce = not self._leaving
             how = self._failure or ("the server is done" if self._half_closed else "the server closed the connection")
         if rest:
@@ -113,9 +118,15 @@ class Conversation:
         """
         try:
             for piece in pieces:
-                with self._changed:
-                    self._sent_at = self._sent_at or time.monotonic()
-                self.session.send(piece)
+                try:
+                    with self._changed:
+                        self._sent_at = self._sent_at or time.monotonic()
+                        self._sending = True
+                    self.session.send(piece)
+                finally:
+                    with self._changed:
+                        self._sending = False
+                        self._changed.notify_all()
         except ClientError as error:
             with self._changed:
                 self._failure = self._failure or error

@@ -77,6 +77,11 @@ def time_options(
     return decorate
 
 
+def examples(*lines: str) -> str:
+    """Return the epilog of a command's help that shows these command lines."""
+    return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
+
+
 def say(line: str) -> None:
     """Tell the user something that is not a result: on standard error, in the program's name."""
     click.echo(f"echoclient: {line}", err=True)

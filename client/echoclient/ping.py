@@ -9,7 +9,7 @@ import click
 
 from echoclient.errors import ClientError
 from echoclient.interrupt import Interrupt
-from echoclient.options import duration_value, say, target_argument, time_options
+from echoclient.options import duration_value, examples, say, target_argument, time_options
 from echoclient.pinger import Pinger
 from echoclient.session import connect
 
@@ -17,7 +17,13 @@ if TYPE_CHECKING:
     from echoclient.target import Target
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "echoclient ping",
+        "echoclient ping -c 10 -i 200ms -s 1000 localhost:9000",
+        "echoclient ping -c 1000 -i 0 --json 9000",
+    )
+)
 @target_argument
 @click.option("-c", "--count", type=click.IntRange(1), help="Stop after this many; without it, go on until Ctrl-C.")
 @click.option(
@@ -35,18 +41,12 @@ if TYPE_CHECKING:
 def ping(
     target: Target, count: int | None, interval: float, size: int, as_json: bool, timeout: float, wait: float
 ) -> int:
-    r"""Measure round trips the way ping does.
+    """Measure round trips the way ping does.
 
     Sends SIZE bytes over one connection at a steady pace, whether or not the
     replies keep up, and times each until its last byte is back. The bytes are
     the same in upper case, so echo and upper both pass. Exit status 1 if a
     reply was lost, or was not what was sent. Ctrl-C prints the summary.
-
-    \b
-    Examples:
-      echoclient ping
-      echoclient ping -c 10 -i 200ms -s 1000 localhost:9000
-      echoclient ping -c 1000 -i 0 --json 9000
     """
     with connect(target, timeout=timeout, wait=wait, say=say) as session, Interrupt() as interrupt:
         pinger = Pinger(session, size=size, interval=interval, timeout=timeout, report=_drop if as_json else click.echo)

@@ -34,6 +34,7 @@ def run_pipe(session: Session, source: int, sink: int) -> None:
             descriptors failed; the line says how many bytes went out and came back.
     """
     sender = _Sender(session, source)
+    failure = None
     try:
         # The receiver is the interpreter's main thread, so that Ctrl-C ends either of its two blocking calls.
         while data := session.receive():
@@ -41,12 +42,14 @@ def run_pipe(session: Session, source: int, sink: int) -> None:
     except BrokenPipeError:
         return
     except ClientError as error:
-        raise error.adding(session.traffic()) from error
+        failure = error
     finally:
         sender.stop()
-    if not sender.finished:
+    if failure is None and not sender.finished:
         early = ClosedError(f"{session.target}: the server ended the connection before the end of input")
-        raise (sender.error or early).adding(session.traffic())
+        failure = sender.error or early
+    if failure is not None:  # only now, with both sides at rest, are the counts final
+        raise failure.adding(session.traffic())
 
 
 class _Sender:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import io
 import itertools
+import readline  # from here on, input() uses it
 import sys
 import threading
 from typing import TYPE_CHECKING
 
 from echoclient.commands import complete
+from echoclient.terminal import TypeAhead
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from echoclient.history import HistoryFile
 
 PROMPT = "> "
@@ -28,6 +32,7 @@ class PlainScreen:
         # Guards the terminal's output, and whether a prompt is on it.
         self._lock = threading.Lock()
         self._prompting = False
+        self._type_ahead = TypeAhead()
         # Whatever the terminal sends must come out as the same bytes; whatever is shown, its encoding may lack.
         for stream, encoding, errors in (
             (sys.stdin, "utf-8", "surrogateescape"),
@@ -36,6 +41,13 @@ class PlainScreen:
             if isinstance(stream, io.TextIOWrapper):
                 stream.reconfigure(encoding=encoding, errors=errors)
         _set_up_readline(history.entries)
+
+    def __enter__(self) -> PlainScreen:
+        self._type_ahead.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._type_ahead.__exit__()
 
     def write(self, text: str) -> None:
         """Show whole lines, from any thread."""
@@ -47,7 +59,7 @@ class PlainScreen:
         """Show a line of our own, from any thread."""
         self.write(f"* {text}\n")
 
-    def read_line(self) -> str:
+    def read_line(self, status: Callable[[], list[str]]) -> str:
         """Ask for a line.
 
         Raises:
@@ -56,12 +68,14 @@ class PlainScreen:
         """
         with self._lock:
             self._prompting = True
+        self._type_ahead.echo(on=True)  # readline(3) echoes only where the terminal does
         try:
             line = input(PROMPT)
         except (EOFError, KeyboardInterrupt):
             print()
             raise
         finally:
+            self._type_ahead.echo(on=False)
             with self._lock:
                 self._prompting = False
         self._history.add(line)
@@ -69,10 +83,6 @@ class PlainScreen:
 
 
 def _set_up_readline(entries: list[str]) -> None:
-    try:
-        import readline  # from here on input() uses it
-    except ImportError:  # an interpreter can be built without: then the terminal's own line editing has to do
-        return
     for entry in entries:
         readline.add_history(entry)
     # The whole line is one word to complete: commands begin with a slash, and the names of files hold anything.

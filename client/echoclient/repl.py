@@ -22,7 +22,13 @@ _SETTLE = 0.1
 
 
 class Screen(Protocol):
-    """A terminal: lines in and lines out; `write` and `notice` from any thread."""
+    """A terminal while it is entered: lines in and lines out; `write` and `notice` from any thread."""
+
+    def __enter__(self) -> Screen:
+        """Prepare the terminal."""
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the terminal as it was."""
 
     def write(self, text: str) -> None:
         """Show whole lines."""
@@ -30,8 +36,12 @@ class Screen(Protocol):
     def notice(self, text: str) -> None:
         """Show one line that is ours and not the server's."""
 
-    def read_line(self) -> str:
-        """Ask for a line; EOFError is Ctrl-D, KeyboardInterrupt is Ctrl-C."""
+    def read_line(self, status: Callable[[], list[str]]) -> str:
+        """Ask for a line; EOFError is Ctrl-D, KeyboardInterrupt is Ctrl-C.
+
+        Args:
+            status: called in the main thread, as long as the prompt stands, for figures to show; the first counts most.
+        """
 
 
 def run_prompt(session: Session, *, timeout: float) -> None:
@@ -42,13 +52,13 @@ def run_prompt(session: Session, *, timeout: float) -> None:
         timeout: seconds for a reply asked for by ``/time``, a reconnection, and the server's last words; 0 is no limit.
     """
     history = HistoryFile()
-    repl = Repl(session, lambda status: open_screen(history, status), timeout=timeout)
-    if history.trouble:
-        repl.screen.notice(history.trouble)
-    repl.run()
+    with open_screen(history) as screen:
+        if history.trouble:
+            screen.notice(history.trouble)
+        Repl(screen, session, timeout=timeout).run()
 
 
-def open_screen(history: HistoryFile, status: Callable[[], list[str]]) -> Screen:
+def open_screen(history: HistoryFile) -> Screen:
     """Choose the front end: rich if the terminal can and prompt_toolkit is there, plain otherwise."""
     if os.environ.get("TERM", "dumb") not in ("dumb", "unknown", ""):
         try:
@@ -56,7 +66,7 @@ def open_screen(history: HistoryFile, status: Callable[[], list[str]]) -> Screen
         except ImportError:  # the extra `client` is not installed
             pass
         else:
-            return RichScreen(history, status)
+            return RichScreen(history)
     from echoclient.plain import PlainScreen
 
     return PlainScreen(history)
@@ -65,10 +75,8 @@ def open_screen(history: HistoryFile, status: Callable[[], list[str]]) -> Screen
 class Repl:
     """Reads, does, and goes on; belongs to the main thread."""
 
-    def __init__(
-        self, session: Session, make_screen: Callable[[Callable[[], list[str]]], Screen], *, timeout: float
-    ) -> None:
-        self.screen = make_screen(lambda: self._conversation.status())
+    def __init__(self, screen: Screen, session: Session, *, timeout: float) -> None:
+        self._screen = screen
         self._target = session.target
         self._timeout = timeout
         self._newline = b"\n"
@@ -76,50 +84,52 @@ class Repl:
         self._conversation = self._converse(session)
 
     def _converse(self, session: Session) -> Conversation:
-        self.screen.notice(f"connected to {session.peer}; /help lists the commands, Ctrl-D leaves")
-        return Conversation(session, self.screen.write, self.screen.notice, as_hex=self._as_hex)
+        self._screen.notice(f"connected to {session.peer}; /help lists the commands, Ctrl-D leaves")
+        return Conversation(session, self._screen.write, self._screen.notice, as_hex=self._as_hex)
 
     def run(self) -> None:
         """Read and do, until Ctrl-D or ``/quit``."""
         try:
-            while True:
-                try:
-                    text = self.screen.read_line()
-                except KeyboardInterrupt:
-                    continue
+            self._read_and_do()
+        finally:
+            self._leave()
+
+    def _read_and_do(self) -> None:
+        while True:
+            doing = False
+            try:
+                text = self._screen.read_line(self._conversation.status)
+                doing = True
                 # Pasted text may hold several lines: each is taken as if it had been typed.
                 for line in text.split("\n"):
                     action = commands.parse(line, self._newline)
                     if action == Simple("quit"):
                         return
-                    try:
-                        self._do(action)
-                    except KeyboardInterrupt:
-                        self.screen.notice(f"interrupted; {self._conversation.session.traffic()}")
-                        break
-        except EOFError:
-            return
-        finally:
-            self._leave()
+                    self._do(action)
+            except EOFError:
+                return
+            except KeyboardInterrupt:
+                if doing:
+                    self._screen.notice(f"interrupted; {self._conversation.session.traffic()}")
 
     def _do(self, action: Action) -> None:
         conversation = self._conversation
         match action:
             case Complaint(text):
-                self.screen.notice(text)
+                self._screen.notice(text)
             case SetView(as_hex):
                 self._as_hex = as_hex
                 conversation.set_view(as_hex=as_hex)
             case SetNewline(on):
                 self._newline = b"\n" if on else b""
             case Simple("help"):
-                self.screen.write(f"{commands.help_text()}\n")
+                self._screen.write(f"{commands.help_text()}\n")
             case Simple("stats"):
-                self.screen.notice(", ".join(conversation.status()))
+                self._screen.notice(", ".join(conversation.status()))
             case Simple("reconnect"):
                 self._reconnect()
             case _ if conversation.state != "open":
-                self.screen.notice(f"the connection is {conversation.state}: /reconnect makes a new one")
+                self._screen.notice(f"the connection is {conversation.state}: /reconnect makes a new one")
             case Simple("halfclose"):
                 conversation.half_close()
                 conversation.settle(_SETTLE)
@@ -142,25 +152,25 @@ class Repl:
             with open(path, "rb") as file:
                 self._send(iter(lambda: file.read(CHUNK), b""))
         except OSError as error:
-            self.screen.notice(f"{path}: {(error.strerror or str(error)).lower()}")
+            self._screen.notice(f"{path}: {(error.strerror or str(error)).lower()}")
 
     def _time(self, data: bytes) -> None:
         if not data:
-            self.screen.notice("/time: nothing to send")
+            self._screen.notice("/time: nothing to send")
             return
         try:
             report = self._conversation.time(data, self._timeout or None)
         except ClientError:
             return  # the conversation has said so
         self._conversation.settle(_SETTLE)
-        self.screen.notice(report)
+        self._screen.notice(report)
 
     def _reconnect(self) -> None:
         self._conversation.close()
         try:
             session = connect(self._target, timeout=self._timeout)
         except ClientError as error:
-            self.screen.notice(str(error))
+            self._screen.notice(str(error))
         else:
             self._conversation = self._converse(session)
 
@@ -168,13 +178,16 @@ class Repl:
         """Let the server finish, but not for ever, and not if Ctrl-C says so."""
         conversation = self._conversation
         try:
-            if not conversation.finish(self._timeout or None):
-                self.screen.notice(f"the server did not end the connection within {format_duration(self._timeout)}")
+            if not conversation.finish(_SETTLE):
+                limit = f"up to {format_duration(self._timeout)} " if self._timeout else ""
+                self._screen.notice(f"waiting {limit}for the server to finish; Ctrl-C leaves at once")
+                if not conversation.finish(self._timeout or None):
+                    self._screen.notice("the server did not finish")
         except KeyboardInterrupt:
-            self.screen.notice("interrupted")
+            self._screen.notice("interrupted")
         finally:
             conversation.close()
-        self.screen.notice(conversation.session.traffic())
+        self._screen.notice(conversation.session.traffic())
 
 
 def in_chunks(data: bytes, times: int) -> Iterator[bytes]:

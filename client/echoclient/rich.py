@@ -15,20 +15,23 @@ from prompt_toolkit.application import get_app, run_in_terminal
 from prompt_toolkit.completion import CompleteEvent, Completer, Completion
 from prompt_toolkit.filters import Condition
 from prompt_toolkit.history import History
+from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.styles import Style
 
 from echoclient.commands import COMMANDS, complete
 from echoclient.plain import PROMPT
+from echoclient.terminal import TypeAhead
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from contextlib import AbstractContextManager
 
     from prompt_toolkit.document import Document
     from prompt_toolkit.formatted_text import StyleAndTextTuples
 
     from echoclient.history import HistoryFile
 
-# Drawing the prompt anew takes about a millisecond, in which a key has its echo in the wrong place: so not more often.
+# Drawing the prompt anew takes about a millisecond: not more often than this, however much comes.
 _BETWEEN_DRAWS = 0.05
 # Characters that wait to be drawn before the thread that brings more has to wait itself.
 _BACKLOG = 256 * 1024
@@ -44,14 +47,8 @@ class RichScreen:
     themselves.
     """
 
-    def __init__(self, history: HistoryFile, status: Callable[[], list[str]]) -> None:
-        """Prepare the prompt.
-
-        Args:
-            history: where to keep what is typed.
-            status: called in the main thread for what the bottom line shows, the most important first.
-        """
-        self._status = status
+    def __init__(self, history: HistoryFile) -> None:
+        self._status: Callable[[], list[str]] = list  # belongs to the loop
         # Guards the four below, and the terminal while `_loop` is None; notified when `_pending` was drawn.
         self._drawn = threading.Condition()
         self._pending: list[str] = []
@@ -59,11 +56,13 @@ class RichScreen:
         self._scheduled = False  # the loop was told to draw it
         self._loop: asyncio.AbstractEventLoop | None = None
         self._last_draw = 0.0  # belongs to the loop
+        self._type_ahead = TypeAhead()
         self._colour = not os.environ.get("NO_COLOR")
         if isinstance(sys.stdout, io.TextIOWrapper):  # the terminal's encoding may lack what is shown
             sys.stdout.reconfigure(errors="backslashreplace")
         self._prompt: PromptSession[str] = PromptSession(
             PROMPT,
+            input=_RawInput(sys.stdin),
             history=_History(history),
             completer=_Completer(),
             # Room for the menu is taken only when there may be one.
@@ -71,6 +70,13 @@ class RichScreen:
             bottom_toolbar=self._toolbar,
             style=_STYLE,
         )
+
+    def __enter__(self) -> RichScreen:
+        self._type_ahead.__enter__()  # prompt_toolkit comes back to these settings after each prompt
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._type_ahead.__exit__()
 
     def write(self, text: str) -> None:
         """Show whole lines, from any thread; waits while too much is still to be drawn."""
@@ -90,13 +96,14 @@ class RichScreen:
         """Show a line of our own, from any thread."""
         self.write(f"{_YELLOW}* {text}{_RESET}\n" if self._colour else f"* {text}\n")
 
-    def read_line(self) -> str:
-        """Ask for a line.
+    def read_line(self, status: Callable[[], list[str]]) -> str:
+        """Ask for a line, with as many of the figures below it as have room.
 
         Raises:
             EOFError: Ctrl-D on an empty line.
             KeyboardInterrupt: Ctrl-C; what was typed is gone.
         """
+        self._status = status
         try:
             return self._prompt.prompt(pre_run=self._take_over)
         finally:
@@ -140,6 +147,16 @@ class RichScreen:
                 break
             shown.append((f"class:{part}" if not shown else "", text))
         return shown
+
+
+class _RawInput(Vt100Input):
+    """The keyboard, which stays in raw mode while text is written above the prompt.
+
+    In cooked mode, the terminal would echo what is typed just then in the middle of that text, and keep Ctrl-D.
+    """
+
+    def cooked_mode(self) -> AbstractContextManager[None]:
+        return contextlib.nullcontext()
 
 
 class _History(History):

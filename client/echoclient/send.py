@@ -11,7 +11,7 @@ from echoclient.duplex import Duplex
 from echoclient.durations import Deadline, format_duration
 from echoclient.errors import ClientError, ClosedError, TimedOutError
 from echoclient.expect import Expectation, parse_expectation
-from echoclient.options import say, target_option, time_options
+from echoclient.options import examples, say, target_option, time_options
 from echoclient.session import Session, connect
 
 if TYPE_CHECKING:
@@ -33,7 +33,13 @@ def _expectation_value(text: str) -> Expectation:
         raise click.BadParameter(str(error)) from None
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "echoclient send hello",
+        "echoclient send --expect upper -t localhost:9000 hello world",
+        "echoclient send --expect echo --file photo.jpg > /dev/null",
+    )
+)
 @click.argument("text", nargs=-1)
 @click.option("--file", type=click.File("rb"), help="Send this file, byte for byte.")
 @click.option(
@@ -54,17 +60,11 @@ def send(
     timeout: float,
     wait: float,
 ) -> None:
-    r"""Make one exchange: send, half-close, read the reply to its end.
+    """Make one exchange: send, half-close, read the reply to its end.
 
     TEXT is sent as echo(1) writes it: words joined by spaces, then a newline.
     Without TEXT and --file, standard input is sent, byte for byte. The reply
     goes to standard output. --timeout bounds the whole exchange.
-
-    \b
-    Examples:
-      echoclient send hello
-      echoclient send --expect upper -t localhost:9000 hello world
-      echoclient send --expect echo --file photo.jpg > /dev/null
     """
     if text and file:
         raise click.UsageError("give either TEXT or --file")

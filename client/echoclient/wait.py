@@ -8,7 +8,7 @@ import click
 
 from echoclient.duplex import Duplex
 from echoclient.errors import ClosedError, TimedOutError
-from echoclient.options import say, target_argument, time_options
+from echoclient.options import examples, say, target_argument, time_options
 from echoclient.session import open_session, retry
 
 if TYPE_CHECKING:
@@ -19,20 +19,20 @@ if TYPE_CHECKING:
 PROBE = b"0123456789\n"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "echoclient wait && run-the-tests",
+        "echoclient wait echo.example.net:9000 --wait 2m --timeout 1s",
+    )
+)
 @target_argument
 @time_options(wait="30s", wait_help="How long to keep trying; 0: try once.")
 def wait(target: Target, timeout: float, wait: float) -> None:
-    r"""Wait until a server answers: for scripts and containers.
+    """Wait until a server answers: for scripts and containers.
 
     It answers when it has taken a line and sent back something. A port that
     only accepts connections, as a proxy in front of a dead server does, is
     not enough. Exit status 0 as soon as there is an answer, 1 at the deadline.
-
-    \b
-    Examples:
-      echoclient wait && run-the-tests
-      echoclient wait echo.example.net:9000 --wait 2m --timeout 1s
     """
     retry(lambda deadline: probe(target, deadline), target, timeout=timeout, wait=wait, say=say)
 

@@ -20,6 +20,7 @@ import termios
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 PATIENCE = 20.0
@@ -54,22 +55,18 @@ class Peer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection:
-            try:
-                self._manners(connection)
-            except OSError:  # the client went away, which many a test is about
-                pass
+        with connection, suppress(OSError):  # of a client that goes away, which many a test is about
+            self._manners(connection)
 
     def stop(self) -> None:
-        """Break every connection and end every thread."""
-        self._listener.shutdown(socket.SHUT_RDWR)
+        """Break every connection and end every thread. May be called twice."""
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._threads[0].join(PATIENCE)
         self._listener.close()
         for connection in self._connections:
-            try:
+            with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                pass
         for thread in self._threads:
             thread.join(PATIENCE)
             assert not thread.is_alive(), f"{thread.name} does not end"
@@ -85,14 +82,6 @@ def upper(connection: socket.socket) -> None:
     while data := connection.recv(65536):
         connection.sendall(data.upper())
     connection.shutdown(socket.SHUT_WR)
-
-
-def mute(connection: socket.socket) -> None:
-    """Read all and say nothing, not even at the end."""
-    while connection.recv(65536):
-        pass
-    connection.recv(1)
-    threading.Event().wait()  # pragma: no cover
 
 
 def reset(connection: socket.socket) -> None:
@@ -134,23 +123,39 @@ class Terminal:
     def __init__(self, arguments: list[str], *, columns: int = 80, rows: int = 24, **changes: str | None) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
-        # The leader of a new session that opens a terminal gets it as its own, and with it Ctrl-C as a signal.
+        # The leader of a new session that opens a terminal gets it as its own, and with it Ctrl-C as a signal. It has
+        # the terminal as standard input before that, so that our side never sees it without anybody at the other end.
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(slave), *arguments],
+            stdin=slave,
             start_new_session=True,
-            env=environment(**{"TERM": "xterm-256color", "PROMPT_TOOLKIT_NO_CPR": "1", **changes}),
+            env=environment(**{"TERM": "xterm-256color", **changes}),
         )
         os.close(slave)
+        self.raw = b""  # all there was
         self._seen = b""  # all there was, without escape sequences
         self._mark = 0  # what lies before was matched already
 
     def type(self, text: str | bytes) -> None:
         os.write(self._master, text if isinstance(text, bytes) else text.encode())
 
-    def expect(self, text: str, *, also: Callable[[], object] | None = None) -> str:
+    def interrupt(self, expect: str) -> None:
+        """Press Ctrl-C, as people do: again if nothing happens.
+
+        The interpreter loses a signal that arrives just before a system call that waits, as readline's: it is seen
+        when that call ends. No hand is so quick; a test under load is.
+        """
+        for _ in range(int(PATIENCE)):
+            self.type(b"\x03")
+            with suppress(AssertionError):
+                self.expect(expect, patience=1)
+                return
+        raise AssertionError(f"Ctrl-C does not bring {expect!r}")
+
+    def expect(self, text: str, patience: float = PATIENCE) -> str:
         """Wait until ``text`` is shown, and return what came before it since the last time."""
         wanted = text.encode().replace(b"\n", b"\r\n")
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + patience
         while (found := self._seen.find(wanted, self._mark)) < 0:
             if not self._read(deadline):
                 raise AssertionError(f"{text!r} is not in {self._seen[self._mark :]!r}")
@@ -166,7 +171,9 @@ class Terminal:
             data = os.read(self._master, 65536)
         except OSError:  # Linux's way of saying that the other side is closed
             return False
-        self.raw = getattr(self, "raw", b"") + data
+        self.raw += data
+        for _ in range(data.count(b"\x1b[6n")):
+            self.type(b"\x1b[1;1R")  # where is the cursor? In the first line: there is room for all
         self._seen = ESCAPE_SEQUENCE.sub(b"", self.raw)
         return bool(data)
 
