@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_WIDTH = 16
+_ROW = 16
 # A line that goes on for longer is shown in parts: a server that never sends a newline must not fill the memory.
 _LONGEST_LINE = 64 * 1024
 
@@ -89,10 +89,11 @@ def _escape_one(char: str) -> str:
 
 def hex_lines(data: bytes, offset: int = 0) -> Iterator[str]:
     """Yield the dump of ``data``, whose first byte stands at ``offset`` of its stream."""
-    for start in range(0, len(data), _WIDTH):
-        row = data[start : start + _WIDTH]
+    for start in range(0, len(data), _ROW):
+        row = data[start : start + _ROW]
+        left, right = row[: _ROW // 2].hex(" "), row[_ROW // 2 :].hex(" ")
         ascii_side = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
-        yield f"{offset + start:08x}  {row.hex(' '):<{3 * _WIDTH - 1}}  |{ascii_side}|"
+        yield f"{offset + start:08x}  {left:<23}  {right:<23}  |{ascii_side}|"
 
 
 def format_bytes(count: int) -> str:

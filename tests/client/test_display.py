@@ -68,8 +68,8 @@ def test_a_line_without_an_end_is_shown_in_parts_of_bounded_size():
 
 def test_hex_is_laid_out_as_hexdump_does():
     assert list(hex_lines(b"0123456789abcdef\x00\n", 32)) == [
-        "00000020  30 31 32 33 34 35 36 37 38 39 61 62 63 64 65 66  |0123456789abcdef|",
-        "00000030  00 0a                                            |..|",
+        "00000020  30 31 32 33 34 35 36 37  38 39 61 62 63 64 65 66  |0123456789abcdef|",
+        "00000030  00 0a                                             |..|",
     ]
 
 
@@ -78,7 +78,7 @@ def test_hex_says_every_byte_at_its_offset(pieces):
     seen = {}
     for line in shown(HexView(), pieces).splitlines():
         offset = int(line[:8], 16)
-        seen |= dict(enumerate(bytes.fromhex(line[10:57]), offset))
+        seen |= dict(enumerate(bytes.fromhex(line[10:58]), offset))
     assert seen == dict(enumerate(b"".join(pieces)))
 
 

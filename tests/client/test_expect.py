@@ -31,8 +31,8 @@ def test_one_wrong_byte_far_out_is_shown_from_both_sides():
     difference = compare(sent, bytes(reply))
     assert difference.what == "the reply differs at offset 1000003"
     assert difference.evidence == (
-        "  expected  000f4240  40 41 42 43 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f  |@ABCDEFGHIJKLMNO|",
-        "  received  000f4240  40 41 42 bc 44 45 46 47 48 49 4a 4b 4c 4d 4e 4f  |@AB.DEFGHIJKLMNO|",
+        "  expected  000f4240  40 41 42 43 44 45 46 47  48 49 4a 4b 4c 4d 4e 4f  |@ABCDEFGHIJKLMNO|",
+        "  received  000f4240  40 41 42 bc 44 45 46 47  48 49 4a 4b 4c 4d 4e 4f  |@AB.DEFGHIJKLMNO|",
     )
 
 
