@@ -210,7 +210,7 @@ def test_no_failure_costs_a_place(serve, connect, log):
             raise SystemExit("as told")
         return b"x" * 24_000_000 if data == b"much" else data
 
-    server = serve(scripted(feed=feed), max_connections=1, write_timeout=0.1, idle_timeout=0.5)
+    server = serve(scripted(feed=feed), max_connections=1, write_timeout=0.1, idle_timeout=0.3)
 
     def in_turn(message: bytes = b"") -> Peer:
         peer = connect(server)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import threading
 from time import monotonic
 
@@ -334,6 +335,46 @@ def test_a_handler_that_fails_after_it_was_given_up(serve, connect, log):
     gate.open()
     wait_until_idle(server)
     assert log.ended(peer)["reason"] in ("cut", "handler")
+
+
+def test_a_stop_that_was_interrupted_can_be_repeated(serve, connect, background):
+    """Ctrl-C while the `with` block waits for the drain, and then once more."""
+    server = serve(scripted(feed=lambda _: b"x" * (24 * MIB)), drain_timeout=0)
+    begun = drain_begun(server)
+    peer = connect(server)
+    peer.send(b"?")
+    assert peer.read(1) == b"x"
+
+    def interrupt() -> None:
+        assert begun.wait(PATIENCE)
+        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+
+    interrupting = background(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        server.stop()
+    interrupting.result(PATIENCE)
+    assert server.stop(timeout=0.1) == [f"1 {peer.name}"]
+    assert server.connections() == []
+
+
+def test_start_and_stop_at_the_same_moment(mode, background):
+    for _ in range(20):
+        server, together = Server(ServerConfig(port=0, mode=mode)), threading.Barrier(3)
+
+        def act(action, together=together) -> object:
+            together.wait(PATIENCE)
+            try:
+                return action()
+            except RuntimeError as error:
+                return str(error)
+
+        starting = background(act, server.start)
+        stopping, cutting = background(act, server.stop), background(act, server.cut)
+        assert starting.result(PATIENCE) in (None, "a server is started once; make a new one")
+        assert stopping.result(PATIENCE) == []
+        cutting.result(PATIENCE)
+        server.stop()
+        server.wait()
 
 
 def test_a_handler_that_stops_its_own_server(serve, connect, log):

@@ -9,7 +9,8 @@ import pytest
 
 from echoserver import Handler
 from echoserver.bulk import BULK_BYTES
-from server.kit import PATIENCE, Gate, drain_begun, scripted, wait_arrived, wait_until_idle
+from echoserver.metrics import CloseReason
+from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_idle
 
 MIB = 1024 * 1024
 
@@ -144,7 +145,7 @@ def test_a_handler_that_takes_long_does_not_make_its_peer_idle(serve, connect, l
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("when", ["greet", "feed", "finish"])
 def test_a_peer_that_never_reads_is_stalled(serve, connect, log, when, blocking):
-    server = serve(scripted(**{when: lambda *_: b"x" * (24 * MIB)}, blocking=blocking), write_timeout=0.2)
+    server = serve(scripted(**{when: lambda *_: b"x" * (24 * MIB)}, blocking=blocking), write_timeout=0.1)
     begun = monotonic()
     peer = connect(server)
     peer.send(b"?")
@@ -152,7 +153,7 @@ def test_a_peer_that_never_reads_is_stalled(serve, connect, log, when, blocking)
         peer.finish()
     line = log.ended(peer)
     assert line["reason"] == "stalled"
-    assert monotonic() - begun >= 0.2
+    assert monotonic() - begun >= 0.1
     # It was abusing us: it is reset, so that the kernel does not keep megabytes for it.
     with pytest.raises(ConnectionResetError):
         peer.read(24 * MIB)
@@ -211,6 +212,57 @@ def test_limits_that_are_off_end_nobody(serve, connect, log):
     assert silent.swap(b"") == b""
     assert [line["peer"] for line in log.wait_for("connection ended")] == [silent.name]
     assert never_reads.read(24 * MIB - 1)
+
+
+@pytest.mark.parametrize("handler", ["upper", lambda data: data.upper()], ids=["inline", "queued"])
+def test_whenever_the_end_comes_no_reply_is_lost(serve, background, log, handler):
+    """It strikes at whatever moment of an exchange, as the janitor and the drain do."""
+    server = serve(handler)
+
+    def talk() -> tuple[str, int]:
+        with Peer(server.address) as peer:
+            got = 0
+            try:
+                while piece := (peer.send(b"x" * 100), peer.sock.recv(65536))[1]:
+                    assert piece.strip(b"X") == b""
+                    got += len(piece)
+            except ConnectionError:
+                pass
+            return peer.name, got
+
+    for reason in (CloseReason.IDLE, CloseReason.DRAINED) * 2:
+        talks = [background(talk) for _ in range(8)]
+        ended = 0
+        while ended < len(talks):
+            for connection in server.connections():
+                if connection.tally.replies > ended:  # each a little later than the one before
+                    ended += connection.end(reason)
+        for name, got in [future.result(PATIENCE) for future in talks]:
+            (line,) = log.wait_for("connection ended", peer=name)
+            assert line["reason"] == reason
+            assert line["bytes_in"] == line["bytes_out"] == got
+
+
+def test_a_handler_that_is_stuck_is_named_and_its_peer_let_go(serve, connect, log, gate):
+    server = serve(scripted(feed=lambda data: gate(data) if data == b"hang" else data), handler_timeout=0.2)
+    stuck = connect(server)
+    stuck.send(b"hang")
+    gate.wait_entered()
+    assert stuck.read_to_break() == b""
+    (line,) = log.wait_for("handler stuck")
+    assert (line["level"], line["id"], line["peer"]) == ("error", 1, stuck.name)
+    assert line["thread"].startswith(("conn-", "worker-"))
+    assert "in __call__" in line["stack"]
+    assert "kit.py" in line["stack"]
+    for _ in range(3):
+        other = connect(server)
+        assert other.swap(b"hello") == b"hello"
+        log.ended(other)
+    assert server.stats().active == 1  # it has its thread, and so its place, until it returns
+    gate.open()
+    assert log.ended(stuck)["reason"] == "killed"
+    wait_until_idle(server)
+    assert len(log.lines("handler stuck")) == server.stats().handlers_stuck == 1
 
 
 # -- the handler ends it
