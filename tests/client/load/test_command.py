@@ -163,7 +163,8 @@ def test_a_process_of_the_load_that_dies_is_named(serve, scripts, start):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 def test_the_processes_of_the_load_end_with_the_one_that_started_them(serve, scripts, start):
     server = serve(scripts.echo)
-    process = start("bench", "--duration", "1h", "--processes", 2, server.port)
+    # In the warm-up they say nothing, so that they can't find out by writing to nobody.
+    process = start("bench", "--warmup", "1h", "--processes", 2, server.port)
     assert server.busy.wait(20)
     watched = [os.pidfd_open(child) for child in children(process.pid)]
     process.kill()

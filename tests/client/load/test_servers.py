@@ -128,6 +128,17 @@ def test_resets_at_random_are_counted_and_the_load_goes_on(serve, scripts):
     assert not result.ok
 
 
+def test_every_connection_of_a_churn_has_bytes_of_its_own(serve, scripts):
+    first = []
+
+    def script(_, data):
+        first.append(data)
+        return data
+
+    assert load(serve(script).port, messages=100, churn=True, processes=2).ok
+    assert len(first) == len(set(first)) == 100
+
+
 def test_resets_while_churning(serve, scripts):
     chance = random.Random(5)
 
