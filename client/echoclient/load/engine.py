@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from echoclient.load import faults
 from echoclient.load.connection import Connection
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from echoclient.load.connection import Address
     from echoclient.load.plan import Plan, Share
     from echoclient.load.recorder import Recorder
+    from echoclient.load.workload import Workload
 
 # Handshakes under way at once. More would overflow a listener's backlog, and a dropped SYN comes back a second later.
 _MOST_OPENING = 64
@@ -28,38 +29,6 @@ _MOST_OPENING = 64
 _FOLD_AT = 512
 # Without a time limit, a run in which no connection can be opened still ends after this many seconds.
 _PATIENCE = 5.0
-
-
-class Workload(Protocol):
-    """What to do with the connections. The engine calls it from its one thread.
-
-    Attributes:
-        budget: how many more messages replies may trigger; 0 once sending is over.
-        size: of the messages that are sent as lone ones (see `Stream`), which the engine answers with another itself.
-        unsent: messages that were due by the clock and not sent.
-    """
-
-    budget: int
-    size: int
-    unsent: int
-
-    def opened(self, connection: Connection, now: float) -> None:
-        """Take a connection that is ready."""
-
-    def answered(self, connection: Connection, count: int, now: float) -> None:
-        """Take note that ``count`` replies have arrived."""
-
-    def may_open(self) -> bool:
-        """Say whether one more connection is to be opened, now; if so, it will be."""
-
-    def lost(self, connection: Connection) -> int:
-        """Return how many messages are lost with a connection that fails."""
-
-    def pump(self, now: float) -> float:
-        """Do what is due by the clock; return when to be called again."""
-
-    def finished(self, now: float) -> bool:
-        """Say whether everything is done, and stop sending once the time for that is up."""
 
 
 class Engine:

@@ -15,7 +15,8 @@ from echoclient.load.units import count_text, time_text
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from echoclient.load.result import Latency, Result
+    from echoclient.load.latency import Latency
+    from echoclient.load.result import Result
 
 # Colours of results on one page; more than these repeat.
 COLOURS = 8

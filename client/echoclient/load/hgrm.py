@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from echoclient.load.result import Latency
+    from echoclient.load.latency import Latency
 
 _MILLISECONDS = 1e3
 

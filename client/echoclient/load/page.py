@@ -6,7 +6,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from echoclient.load.figures import COLOURS, HeatScales, heat_map, percentile_chart, throughput_chart
-from echoclient.load.result import PERCENTILES
+from echoclient.load.latency import PERCENTILES
 from echoclient.load.table import bound_text, error_text, fault_line, generator_text, series
 from echoclient.load.units import count_text, megabytes_text, time_text
 

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import json
-import math
 import statistics
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from echoclient.load.faults import FaultLog
-from echoclient.load.histogram import Histogram
+from echoclient.load.latency import Latency
 from echoclient.load.plan import Plan, PlanError
-from echoclient.load.recorder import Timeline, middle_of
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from echoclient.load.recorder import Timeline
 
 FORMAT = "echoclient-bench/1"
-PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 100.0)
 # A process that is busy, or waits for a processor, for this share of its time has none to spare: what limits the
 # figures may then be the generator and not the server.
 BOUND_AT = 0.9
@@ -28,69 +23,6 @@ _JUDGED_FROM = 0.1
 
 class ResultError(ValueError):
     """A file is not a result; the text is one line."""
-
-
-@dataclass(frozen=True)
-class Latency:
-    """A distribution of times, in seconds.
-
-    The mean and the deviation are computed here: the library takes a quarter of a second to go through its counts.
-
-    Attributes:
-        mean: of all.
-        deviation: the standard deviation.
-        least: the shortest.
-        percentiles: seconds by percentile, those in `PERCENTILES`.
-        histogram: all of them.
-    """
-
-    mean: float
-    deviation: float
-    least: float
-    percentiles: dict[float, float]
-    histogram: Histogram
-
-    @staticmethod
-    def of(buckets: Mapping[int, int]) -> Latency | None:
-        """Summarise a recorder's buckets; ``None`` if they are empty.
-
-        Raises:
-            MissingLibraryError: the library is not installed.
-        """
-        if not buckets:
-            return None
-        times = {bucket: middle_of(bucket) for bucket in buckets}
-        count = sum(buckets.values())
-        mean = sum(times[bucket] * number for bucket, number in buckets.items()) / count
-        variance = sum((times[bucket] - mean) ** 2 * number for bucket, number in buckets.items()) / count
-        return Latency.around(Histogram.of(buckets), mean, math.sqrt(variance))
-
-    @staticmethod
-    def around(histogram: Histogram, mean: float, deviation: float) -> Latency:
-        """Summarise a histogram whose mean and deviation are known, in seconds."""
-        return Latency(mean, deviation, histogram.least, histogram.percentiles(PERCENTILES), histogram)
-
-    @property
-    def count(self) -> int:
-        """How many were measured."""
-        return self.histogram.count
-
-    @property
-    def most(self) -> float:
-        """The longest."""
-        return self.percentiles[100.0]
-
-    def to_json(self) -> dict[str, object]:
-        """Return the summary in microseconds, and the encoded histogram in nanoseconds."""
-        return {
-            "count": self.count,
-            "mean_us": _micro(self.mean),
-            "deviation_us": _micro(self.deviation),
-            "min_us": _micro(self.least),
-            "max_us": _micro(self.most),
-            "percentiles_us": {f"{percentile:g}": _micro(value) for percentile, value in self.percentiles.items()},
-            "histogram_ns": self.histogram.encode(),
-        }
 
 
 @dataclass(frozen=True)
@@ -232,7 +164,7 @@ class Result:
 
 def _read(values: dict[str, Any]) -> Result:
     timeline = values["timeline"]
-    parts = {name: _read_latency(values[name]) for name in ("latency", "service", "connect")}
+    parts = {name: Latency.from_json(values[name]) for name in ("latency", "service", "connect")}
     return Result(
         plan=Plan.from_json(values["plan"]),
         started=str(values["started"]),
@@ -255,13 +187,6 @@ def _read(values: dict[str, Any]) -> Result:
     )
 
 
-def _read_latency(values: dict[str, Any] | None) -> Latency | None:
-    if values is None:
-        return None
-    histogram = Histogram.decode(values["histogram_ns"])
-    return Latency.around(histogram, float(values["mean_us"]) / 1e6, float(values["deviation_us"]) / 1e6)
-
-
 def spread(seconds: list[int]) -> dict[str, float]:
     """Return least, median and most of the messages in each second, and their deviation as a share of the mean."""
     mean = statistics.fmean(seconds)
@@ -271,7 +196,3 @@ def spread(seconds: list[int]) -> dict[str, float]:
         "max": max(seconds),
         "deviation": round(statistics.pstdev(seconds) / mean, 6) if mean else 0.0,
     }
-
-
-def _micro(seconds: float) -> float:
-    return round(seconds * 1e6, 3)

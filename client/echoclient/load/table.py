@@ -8,14 +8,16 @@ from typing import TYPE_CHECKING
 import click
 
 from echoclient.durations import format_duration
-from echoclient.load.result import BOUND_AT, PERCENTILES, spread
+from echoclient.load.latency import PERCENTILES
+from echoclient.load.result import BOUND_AT, spread
 from echoclient.load.units import count_text, megabytes_text, time_text
 
 if TYPE_CHECKING:
     from echoclient.load.faults import Fault
+    from echoclient.load.latency import Latency
     from echoclient.load.plan import Plan
     from echoclient.load.progress import Snapshot
-    from echoclient.load.result import Latency, Result
+    from echoclient.load.result import Result
 
 _LABEL, _COLUMN = 14, 9
 

@@ -20,12 +20,14 @@ from typing import TYPE_CHECKING, Any
 
 from echoclient.load.engine import Engine
 from echoclient.load.plan import Plan
+from echoclient.load.planned import Planned
 from echoclient.load.recorder import Recorder
-from echoclient.load.workloads import Churn, Closed, Opening, Planned, Waiting
+from echoclient.load.replies import Churn, Closed
+from echoclient.load.workload import Opening, Waiting
 
 if TYPE_CHECKING:
-    from echoclient.load.engine import Workload
     from echoclient.load.plan import Share
+    from echoclient.load.workload import Workload
 
 # Open files beside the connections.
 OTHER_FILES = 16

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from echoclient.load.connection import Connection
 from echoclient.load.pattern import Pattern
 from echoclient.load.plan import Plan
-from echoclient.load.workloads import Planned
+from echoclient.load.planned import Planned
 
 PATTERN = Pattern("echo", 1)
 

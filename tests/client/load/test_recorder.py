@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from echoclient.load.hgrm import percentile_text
 from echoclient.load.histogram import Histogram
+from echoclient.load.latency import Latency
 from echoclient.load.recorder import COARSE, MOST_INTERVALS, Recorder, Series, Timeline, edge_of, middle_of
-from echoclient.load.result import Latency
 
 TIMES = st.floats(1e-9, 80_000, allow_nan=False)
 

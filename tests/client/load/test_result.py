@@ -12,11 +12,12 @@ import click
 import pytest
 
 from echoclient.load.faults import Fault, FaultLog
+from echoclient.load.latency import Latency
 from echoclient.load.page import page
 from echoclient.load.plan import Plan
 from echoclient.load.progress import Progress, percentile
 from echoclient.load.recorder import Recorder
-from echoclient.load.result import Latency, Process, Result, ResultError, spread
+from echoclient.load.result import Process, Result, ResultError, spread
 from echoclient.load.table import plan_line, summary
 from echoclient.load.units import count_text, megabytes_text, time_text
 
