@@ -11,6 +11,7 @@ import signal
 import sys
 
 _CODES = {"serve": 0, "healthcheck": 1}
+_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 _STANDARD_ERROR = 2
 
 
@@ -20,6 +21,8 @@ def main() -> None:
     signal.signal(signal.SIGINT, _end)
     # Its default action is to end the process, and who asks for statistics too early doesn't mean that.
     signal.signal(signal.SIGUSR1, signal.SIG_IGN)
+    # The container image starts the interpreter with the signals blocked: then they wait, instead of being lost.
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _occupy_standard_descriptors()
     from echoserver.cli import main as run
 

@@ -246,6 +246,19 @@ def test_a_signal_at_an_early_moment_ends_it_cleanly(module, number):
         assert not [line for line in program.lines if "Traceback" in line or "Error" in line]
 
 
+def test_a_signal_that_was_there_before_the_interpreter_is_heard():
+    # As in the container image: the first process there has its signals blocked until it can handle them.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    try:
+        program = Program("serve", "--port", 0)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    with program:
+        program.send_signal(signal.SIGTERM)
+        assert program.finish() == 0
+        assert program.lines == []
+
+
 def test_asking_for_statistics_too_early_ends_nothing():
     with Program("serve", "--port", 0, "--log-format", "json", PYTHONPROFILEIMPORTTIME="1") as program:
         program.wait_for_line(" click")
