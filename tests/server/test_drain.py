@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import threading
 from time import monotonic
 
@@ -337,22 +336,20 @@ def test_a_handler_that_fails_after_it_was_given_up(serve, connect, log):
     assert log.ended(peer)["reason"] in ("cut", "handler")
 
 
-def test_a_stop_that_was_interrupted_can_be_repeated(serve, connect, background):
-    """Ctrl-C while the `with` block waits for the drain, and then once more."""
+def test_a_stop_that_was_interrupted_can_be_repeated(serve, connect, monkeypatch):
+    """Ctrl-C while the main thread waits for the drain, and then the end of its `with` block."""
     server = serve(scripted(feed=lambda _: b"x" * (24 * MIB)), drain_timeout=0)
-    begun = drain_begun(server)
     peer = connect(server)
     peer.send(b"?")
     assert peer.read(1) == b"x"
 
-    def interrupt() -> None:
-        assert begun.wait(PATIENCE)
-        signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
+    def interrupt(_: object) -> bool:
+        raise KeyboardInterrupt
 
-    interrupting = background(interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        server.stop()
-    interrupting.result(PATIENCE)
+    with monkeypatch.context() as patched:
+        patched.setattr(server._registry, "wait_empty", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            server.stop()
     assert server.stop(timeout=0.1) == [f"1 {peer.name}"]
     assert server.connections() == []
 
