@@ -4,9 +4,9 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PORT   ?= 9000
 
-.PHONY: help serve test check format clean
+.PHONY: help serve test check format clean bench bench-quick
 help:            ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1 - /p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -26,6 +26,17 @@ check: $(VENV)/.installed   ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_structure.py
+
+# The peers that the benchmark compares with; nothing else needs them.
+$(VENV)/.installed-bench: $(VENV)/.installed
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
+	@touch $@
+
+bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 12 minutes
+	$(BIN)/python -m bench --page docs/benchmarks.md
+
+bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing
+	$(BIN)/python -m bench --quick
 
 format: $(VENV)/.installed  ## let ruff put the code into shape
 	$(BIN)/ruff check --fix .
