@@ -15,7 +15,7 @@ from echoclient.load.plan import MOST_CONNECTIONS, Plan, PlanError, parse_sizes
 from echoclient.load.processes import run
 from echoclient.load.result import Result, ResultError
 from echoclient.load.table import clear_live, plan_line, show_live, summary
-from echoclient.options import duration_value, say, target_argument, time_options
+from echoclient.options import duration_value, examples, say, target_argument, time_options
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -81,7 +81,13 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
     return click.option(flag, callback=_output, metavar=metavar, help=text, required=required)
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "echoclient bench -c 64 --duration 30s",
+        "echoclient bench -c 100 -s 64-4096 --rate 20000 --html load.html localhost:9000",
+        "echoclient bench --churn -n 10000 --json - 9000",
+    )
+)
 @target_argument
 @click.option(
     "-c",
@@ -89,7 +95,8 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
     type=click.IntRange(1, MOST_CONNECTIONS),
     default=16,
     show_default=True,
-    help="Open at once, over all processes.",
+    metavar="N",
+    help="Connections open at once, over all processes.",
 )
 @click.option(
     "-s",
@@ -99,7 +106,7 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
     default="64",
     show_default=True,
     metavar="BYTES",
-    help="Of a message: 64, or drawn from a range: 64-4096.",
+    help="Of a message; 64-4096 draws from that range.",
 )
 @click.option(
     "--pipeline",
@@ -110,7 +117,7 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
     help="Messages in flight on a connection.",
 )
 @click.option("--duration", type=duration_value, metavar="DURATION", help="Measure for this long.  [default: 10s]")
-@click.option("-n", "--messages", type=click.IntRange(1), help="Measure so many messages instead.")
+@click.option("-n", "--messages", type=click.IntRange(1), metavar="N", help="Measure so many messages instead.")
 @click.option(
     "--rate",
     type=float,
@@ -129,10 +136,10 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Compare every byte that comes back.")
 @click.option("--warmup", type=duration_value, default="0", metavar="DURATION", help="The same load before measuring.")
 @click.option(
-    "--processes", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="That generate the load."
+    "--processes", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="How many generate the load."
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="Of the bytes and sizes: the same seed sends the same."
+    "--seed", type=int, default=1, show_default=True, help="Of the bytes and the sizes: the same seed sends the same."
 )
 @_file_option("--json", "Write the result as JSON; - is standard output, which then holds nothing else.", "FILE|-")
 @_file_option("--hgrm", "Write the latencies as HdrHistogram's percentile text, in milliseconds.")
@@ -146,7 +153,7 @@ def bench(
     html: str | None,
     **parameters: Unpack[_Parameters],
 ) -> int:
-    r"""Load a server, and check and time every reply.
+    """Load a server, and check and time every reply.
 
     Closed loop: each reply triggers the next message on its connection, so
     the server sets the pace. With --rate, an open loop: messages are due by
@@ -156,12 +163,6 @@ def bench(
     Exit status 0 only if everything asked for happened; 1 if anything was
     lost, late beyond --timeout or not what was sent; 130 after Ctrl-C, which
     prints what was measured until then.
-
-    \b
-    Examples:
-      echoclient bench -c 64 --duration 30s
-      echoclient bench --rate 20000 -c 100 -s 64-4096 --html stall.html localhost:9000
-      echoclient bench --churn -n 10000 --json - 9000
     """
     _refuse_same(json, hgrm, html)
     try:
@@ -196,17 +197,13 @@ def bench(
     return 0 if result.ok else 1
 
 
-@click.command()
+@click.command(epilog=examples("echoclient report threads.json workers.json --html compared.html"))
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE.json...")
 @_file_option("--html", "The page to write; it needs no other file.", required=True)
 def report(files: tuple[str, ...], html: str) -> None:
-    r"""Draw the results of several runs on one page.
+    """Draw the results of several runs on one page.
 
     Each FILE was written by bench --json. Ratios are to the first.
-
-    \b
-    Example:
-      echoclient report threads.json workers.json --html compared.html
     """
     from echoclient.load.page import page
 
