@@ -28,8 +28,13 @@ PATIENCE = 10.0
 class Peer:
     """A client's end of one connection. Every step of it has a deadline."""
 
-    def __init__(self, address: tuple[str, int], *, receive_buffer: int | None = None) -> None:
-        """Connect. With a small receive buffer the server's kernel notices soon whether this peer reads."""
+    def __init__(
+        self, address: tuple[str, int], *, receive_buffer: int | None = None, source: str | None = None
+    ) -> None:
+        """Connect, from an address of this machine.
+
+        With a small receive buffer the server's kernel notices soon whether this peer reads.
+        """
         family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -37,6 +42,8 @@ class Peer:
             if receive_buffer is not None:
                 # Before the connect: it is what the window is scaled for.
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
+            if source is not None:
+                self.sock.bind((source, 0))
             self.sock.connect(address)
         except BaseException:
             self.sock.close()

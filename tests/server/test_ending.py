@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from time import monotonic
 
 import pytest
@@ -277,18 +278,18 @@ def deeper() -> bytes:
     return deeper() + b"!"
 
 
-def raiser(error: BaseException | type[BaseException]):
+def raiser(make_error: Callable[[], BaseException]) -> Callable[..., bytes]:
     def fail(*_: object) -> bytes:
-        if error is RecursionError:
+        if make_error is RecursionError:
             return deeper()
-        raise error
+        raise make_error()
 
     return fail
 
 
-ERRORS = [
-    ValueError("no"),
-    SystemExit(3),
+ERRORS: list[Callable[[], BaseException]] = [
+    ValueError,
+    lambda: SystemExit(3),
     KeyboardInterrupt,
     RecursionError,
     GeneratorExit,
@@ -296,10 +297,10 @@ ERRORS = [
     MemoryError,
     BrokenTextError,
     # What the sockets raise themselves: a handler that raises it must not be taken for one.
-    ConnectionResetError(errno.ECONNRESET, "the handler's own"),
-    BlockingIOError(errno.EAGAIN, "the handler's own"),
-    InterruptedError(errno.EINTR, "the handler's own"),
-    TimeoutError("the handler's own"),
+    lambda: ConnectionResetError(errno.ECONNRESET, "the handler's own"),
+    lambda: BlockingIOError(errno.EAGAIN, "the handler's own"),
+    lambda: InterruptedError(errno.EINTR, "the handler's own"),
+    lambda: TimeoutError("the handler's own"),
 ]
 
 
@@ -328,7 +329,7 @@ def test_whatever_a_handler_raises_ends_its_own_connection_alone(serve, connect,
             assert peer.read_to_end() == (b"" if when == "feed" else b"hello")
     logged = only_handler_failures(server, log, peers)
     for error, expected in zip(logged, ERRORS, strict=True):
-        assert type(error) is (expected if isinstance(expected, type) else type(expected))
+        assert type(error) is type(expected())
         assert error.__traceback__ is not None
 
 
@@ -536,7 +537,7 @@ def test_replies_arrive_although_the_peer_sends_on_after_the_idle_end(serve, con
 
 
 def test_a_peer_that_never_stops_sending_to_a_failed_handler_is_let_go(serve, connect, log):
-    server = serve(scripted(feed=raiser(ValueError("no"))))
+    server = serve(scripted(feed=raiser(ValueError)))
     peer = connect(server)
     with pytest.raises((ConnectionResetError, BrokenPipeError)):
         peer.send(bytes(256 * MIB))

@@ -27,6 +27,7 @@ class Watched(Connection):
         self.tally = Tally()
         self.tally.phase = phase
         self.watch = None
+        self.opened_at = 0.0
         self.ending = None
         self.taken = 0
         self.pending = 0
@@ -127,6 +128,7 @@ def test_a_change_of_phase_starts_the_clock_anew():
         (Phase.SENDING, Limits(idle=1, write=0, handler=1)),
         (Phase.LINGERING, Limits(idle=1, write=1, handler=1)),
         (Phase.QUEUED, Limits(idle=1, write=1, handler=1)),
+        (Phase.PAUSED, Limits(idle=1, write=1, handler=1)),
     ],
 )
 def test_each_limit_is_for_its_own_phase(phase, limits):
@@ -172,6 +174,27 @@ def test_a_handler_that_takes_long_is_reported_once_and_ended():
         janitor.look(now)
     assert calls.stuck == [peer]
     assert peer.ended[0] is CloseReason.KILLED
+
+
+@pytest.mark.parametrize("phase", [Phase.RECEIVING, Phase.HANDLING, Phase.SENDING, Phase.QUEUED, Phase.PAUSED])
+def test_the_longest_life_ends_whatever_is_going_on(phase):
+    peer = Watched(phase=phase)
+    peer.opened_at = 1000.0
+    janitor, _ = make(Limits(idle=0, write=0, handler=0, lifetime=10), peer)
+    for now in (1001, 1005, 1009.999):
+        peer.tally.bytes_in += 1
+        janitor.look(now)
+        assert peer.ended == []
+    peer.tally.bytes_in += 1
+    janitor.look(1010)
+    assert peer.ended == [CloseReason.EXPIRED]
+
+
+def test_who_lingers_has_ended_already():
+    peer = Watched(phase=Phase.LINGERING)
+    janitor, _ = make(Limits(idle=0, write=0, handler=0, lifetime=10), peer)
+    janitor.look(1000)
+    assert peer.ended == []
 
 
 def test_each_connection_is_judged_by_itself():
