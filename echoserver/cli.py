@@ -57,9 +57,9 @@ def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
     for name, option in reversed(list(options())):
         default = option.kind.show(default_of(name))
-        text = option.help if default == {} else f"{option.help}  [default: {default}]"
-        many = name == "handler_options"
-        function = click.option(flag_of(name), name, metavar=option.kind.metavar, multiple=many, help=text)(function)
+        kind = option.kind
+        text = option.help if default in ({}, []) else f"{option.help}  [default: {default}]"
+        function = click.option(flag_of(name), name, metavar=kind.metavar, multiple=kind.many, help=text)(function)
     return click.option("--config", metavar="FILE", help="A TOML file, as config/echoserver.toml shows it.")(function)
 
 

@@ -14,7 +14,21 @@ from typing import Any, TypeVar, cast
 
 from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerSpec
-from echoserver.options import Choice, Duration, HandlerName, Kind, Option, Table, Text, Whole, shown
+from echoserver.options import (
+    Amount,
+    Choice,
+    Duration,
+    HandlerName,
+    Kind,
+    Networks,
+    Option,
+    Rate,
+    Table,
+    Text,
+    Whole,
+    shown,
+)
+from echoserver.rate import parse_amount, parse_rate
 
 T = TypeVar("T")
 
@@ -115,17 +129,47 @@ class ServerConfig:
         "At the limit: leave new peers in the kernel's queue, or accept and close them at once.",
         "Waiting loses nobody when a burst is short; rejecting tells a load balancer at once.",
     )
+    max_connections_per_host: int = _option(
+        0,
+        Whole(0, 1_000_000),
+        "How many connections one host may have open at once; further ones are closed at once. 0 is off.",
+        "Keeps one host from taking all places. Off, since all users behind one router or proxy are one host.",
+    )
+    trusted: Sequence[str] = _option(
+        (),
+        Networks(),
+        "An address or network that the limit per host is not for; give it once for each.",
+        "A load balancer is one host and brings everybody.",
+    )
     idle_timeout: float = _option(
         600.0,
         Duration(),
         "End a connection on which nothing moved for this long.",
         "Frees the slot of a peer that vanished without a word. Ten minutes outlast what firewalls commonly keep.",
     )
+    max_lifetime: float = _option(
+        0.0,
+        Duration(),
+        "End a connection that has been open for this long; what had arrived is answered.",
+        "A peer that says a byte now and then is never idle. Off, since a long conversation is no fault.",
+    )
     write_timeout: float = _option(
         30.0,
         Duration(),
         "End a connection whose peer takes nothing of its reply for this long.",
         "A peer that never reads must not hold a slot and a reply for ever.",
+    )
+    rate_limit: str = _option(
+        "0",
+        Rate(),
+        "How much a connection may send a second, in messages (100/s) or bytes (64kB/s); more has to wait.",
+        "A greedy peer is slowed down by TCP's flow control, and loses nothing. A message is what one receive gets.",
+    )
+    rate_burst: str = _option(
+        "0",
+        Amount(),
+        "How much of that may come at once, in the same unit; 0 is one second's worth.",
+        "People and programs come in bursts; only what lasts is held back.",
     )
     drain_timeout: float = _option(
         30.0,
@@ -167,6 +211,11 @@ class ServerConfig:
                 raise ConfigError(f"{shown(value)} is refused: must be {error}", key=name) from None
             # The one place that writes to a frozen config: 30 becomes 30.0, and a table a copy nobody else can change.
             object.__setattr__(self, name, checked)
+        rate, burst = parse_rate(self.rate_limit), parse_amount(self.rate_burst)
+        if rate.count and burst.count and rate.of_bytes != burst.of_bytes:
+            unit = "bytes, such as 64kB" if rate.of_bytes else "messages, such as 100"
+            problem = f"{self.rate_burst!r} is refused: must be {unit}, since rate_limit is {self.rate_limit}"
+            raise ConfigError(problem, key="rate_burst")
 
 
 def options() -> Iterator[tuple[str, Option[Any]]]:
@@ -189,10 +238,7 @@ class LoadedConfig:
 
     def locate(self, error: ConfigError) -> ConfigError:
         """Return the error with the origin of the value that it complains of."""
-        if error.origin or error.key is None or (origin := self.origins[error.key]) == "default":
-            return error
-        where = origin if origin.startswith(("--", ENVIRONMENT)) else f"{error.key} ({origin})"
-        return ConfigError(error.problem, key=error.key, origin=where)
+        return _located(error, self.origins)
 
 
 def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[str, str]) -> LoadedConfig:
@@ -231,7 +277,17 @@ def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[s
             origins[key] = flag_of(key)
             read: Callable[[Any], Any] = kinds[key].parse if isinstance(given, str) else kinds[key].parse_all
             values[key] = _read(key, given, read, origins[key])
-    return LoadedConfig(ServerConfig(**values), origins)
+    try:
+        return LoadedConfig(ServerConfig(**values), origins)
+    except ConfigError as error:  # each value is allowed, and two of them don't go together
+        raise _located(error, origins) from None
+
+
+def _located(error: ConfigError, origins: Mapping[str, str]) -> ConfigError:
+    if error.origin or error.key is None or (origin := origins[error.key]) == "default":
+        return error
+    where = origin if origin.startswith(("--", ENVIRONMENT)) else f"{error.key} ({origin})"
+    return ConfigError(error.problem, key=error.key, origin=where)
 
 
 def flag_of(key: str) -> str:

@@ -12,13 +12,15 @@ import socket
 import struct
 import sys
 import termios
+from collections.abc import Callable
 from enum import Enum, auto
-from threading import Lock, get_ident
+from threading import Event, Lock, get_ident
 from time import monotonic
 
 from echoserver.bulk import Pipe, PipePool
 from echoserver.handlers import HandlerFactory
 from echoserver.metrics import CloseReason, Phase, Tally
+from echoserver.rate import TokenBucket
 
 RECEIVE_BYTES = 65536
 """The most that one receive takes, and so what a turn of a pipelining peer can cost the others."""
@@ -30,10 +32,11 @@ LINGER_SECONDS = 2.0
 """How much, and for how long, a connection that the server ends still takes in what its peer sends."""
 
 _ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED})
-_LINGERING = frozenset({CloseReason.IDLE, CloseReason.DRAINED, CloseReason.HANDLER})
+_LINGERING = frozenset({CloseReason.IDLE, CloseReason.EXPIRED, CloseReason.DRAINED, CloseReason.HANDLER})
 # Which reason another thread may give to a connection that has been asked to end already.
 _HARSHNESS = {
     CloseReason.IDLE: 0,
+    CloseReason.EXPIRED: 0,
     CloseReason.DRAINED: 0,
     CloseReason.STALLED: 1,
     CloseReason.KILLED: 1,
@@ -51,6 +54,8 @@ class Wants(Enum):
 
     READ = auto()
     WRITE = auto()
+    PAUSE = auto()
+    """The moment `resume_at`: its rate limit lets it receive nothing before."""
     NOTHING = auto()
     """It has ended: `reason` says how."""
 
@@ -79,11 +84,14 @@ class Connection:
         Makes the handler, in the thread that serves, so that a slow or failing constructor harms nobody else.
     pipes:
         Where to borrow a pipe for bulk data; `None` copies all of it.
+    bucket:
+        How fast it may receive; `None` doesn't limit it.
 
     """
 
     __slots__ = (
         "_address",
+        "_bucket",
         "_bulk",
         "_closed",
         "_factory",
@@ -91,7 +99,9 @@ class Connection:
         "_final",
         "_gate",
         "_handler",
+        "_hurry",
         "_left",
+        "_opened",
         "_pipes",
         "_plain",
         "_receive",
@@ -99,12 +109,14 @@ class Connection:
         "_sock",
         "_unchanged",
         "_unsent",
+        "_when_ended",
         "ending",
         "error",
         "number",
         "opened_at",
         "parked_for",
         "reason",
+        "resume_at",
         "served_by",
         "tally",
         "watch",
@@ -117,6 +129,7 @@ class Connection:
         address: object,
         factory: HandlerFactory,
         pipes: PipePool | None = None,
+        bucket: TokenBucket | None = None,
     ) -> None:
         self.number = number
         self.tally = Tally()
@@ -129,6 +142,8 @@ class Connection:
         """The identity of the thread that serves it, or did last; written by that thread."""
         self.parked_for = Wants.NOTHING
         """What it waits for in the workers mode's epoll set; `NOTHING` while it isn't there. The owner's own."""
+        self.resume_at = 0.0
+        """When a pause ends, on the monotonic clock; valid once `turn()` has asked for one."""
         self.watch: object = None
         """The janitor's own record of this connection, which no other thread touches."""
         self._sock = sock
@@ -137,17 +152,21 @@ class Connection:
         self._receive = sock.recv
         self._send = sock.send
         self._pipes = pipes
+        self._bucket = bucket  # the owner's own
         self._unchanged = factory.unchanged  # then the handler need not be asked
         self._bulk = False  # whether the last receive was a full one; the owner's own
         # What `turn()` keeps from one turn to the next; the owner's own.
-        self._plain = False  # whether the next turn is just another message: opened, and nothing unsent
+        self._opened = False
+        # Whether the next turn is just another message: opened, nothing unsent, and not limited.
+        self._plain = False
         self._unsent: memoryview | None = None  # what of a turn's reply the peer has yet to take
         self._left = -1  # once asked to end: how much of what had arrived is still to be answered
         self._final = False  # nothing comes after what is unsent
-        # Guards `_closed`, every write to `ending`, and the descriptor against being shut down by one thread after
-        # another closed it: its number may by then belong to a new connection.
+        # Guards `_closed`, `_when_ended`, every write to `ending`, and the descriptor against being shut down by one
+        # thread after another closed it: its number may by then belong to a new connection.
         self._gate = Lock()
         self._closed = False
+        self._when_ended: Callable[[], object] | None = None
         self.ending: CloseReason | None = None
         """Why another thread asked it to end; the owner reads it without the lock, and may see it one message late."""
 
@@ -158,6 +177,16 @@ class Connection:
             host, port = self._address[:2]
             return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         return str(self._address)
+
+    @property
+    def host(self) -> str:
+        """The peer's address without its port."""
+        return str(self._address[0]) if isinstance(self._address, tuple) and self._address else str(self._address)
+
+    @property
+    def limited(self) -> bool:
+        """Whether it has a rate limit, and so may pause."""
+        return self._bucket is not None
 
     @property
     def closed(self) -> bool:
@@ -178,11 +207,14 @@ class Connection:
         try:
             self._say(self._open())
             tally.phase = _RECEIVING
-            while self.ending is None and (data := receive(RECEIVE_BYTES)):
-                self._say(self._reply(data))
-                if len(data) == RECEIVE_BYTES and self._unchanged:
-                    self._move_what_arrived()
-                tally.phase = _RECEIVING
+            if self._bucket is not None:
+                self._serve_limited(self._bucket)
+            else:
+                while self.ending is None and (data := receive(RECEIVE_BYTES)):
+                    self._say(self._reply(data))
+                    if len(data) == RECEIVE_BYTES and self._unchanged:
+                        self._move_what_arrived()
+                    tally.phase = _RECEIVING
             self._answer_what_arrived()
             self.reason = self.ending or CloseReason.EOF
             if self.reason not in _ABRUPT:
@@ -194,6 +226,22 @@ class Connection:
         except Exception as error:  # noqa: BLE001 - a defect of ours; it ends this connection and nothing else
             self._failed(CloseReason.KILLED, error)
         return self.reason
+
+    def _serve_limited(self, bucket: TokenBucket) -> None:
+        """Answer the peer no faster than the rate limit allows, up to the end of input or until asked to end."""
+        self._hurry = Event()
+        self.when_ended(self._hurry.set)
+        while self.ending is None:
+            if wait := bucket.wait(monotonic()):
+                self.tally.phase = Phase.PAUSED
+                self._hurry.wait(wait)
+                continue
+            self.tally.phase = _RECEIVING
+            data = self._receive(bucket.most(RECEIVE_BYTES))
+            if not data:
+                return
+            bucket.spend(len(data), monotonic())
+            self._say(self._reply(data))
 
     def _say(self, reply: bytes) -> None:
         """Send all of a reply. The kernel takes it whole, but for a thread that was woken in the middle to end."""
@@ -293,14 +341,19 @@ class Connection:
             if wants is _WRITE:
                 return _WRITE
             self._unsent = None
-            self._plain = True
-            return _NOTHING if self._final else _READ
+            if self._final:
+                return _NOTHING
+            self._plain = self._bucket is None
+            return _READ if self._bucket is None else self._read_or_pause(self._bucket)
         if self.ending in _ABRUPT:
             return self._last_turn(self.ending)
-        if not self._plain:
-            self._plain = True
+        if not self._opened:
+            self._opened = True
+            self._plain = self._bucket is None
             return self._offer(self._open())
-        assert self.ending is not None
+        if self.ending is None:
+            assert self._bucket is not None
+            return self._limited_turn(self._bucket)
         if self._left < 0:
             self._left = unread(self._sock)
         if self._left and (data := self._receive(min(self._left, RECEIVE_BYTES))):
@@ -308,6 +361,26 @@ class Connection:
             # The reading side is shut down, so the socket stays readable and the next turn comes at once.
             return self._offer(self._reply(data))
         return self._last_turn(self.ending)
+
+    def _limited_turn(self, bucket: TokenBucket) -> Wants:
+        if self._read_or_pause(bucket) is Wants.PAUSE:
+            return Wants.PAUSE
+        data = self._receive(bucket.most(RECEIVE_BYTES))
+        if not data:
+            return self._last_turn(CloseReason.EOF) if self.ending is None else self._special_turn()
+        bucket.spend(len(data), monotonic())
+        wants = self._offer(self._reply(data))
+        return self._read_or_pause(bucket) if wants is _READ else wants
+
+    def _read_or_pause(self, bucket: TokenBucket) -> Wants:
+        """Return what a limited connection waits for that has nothing left to send."""
+        now = monotonic()
+        if self.ending is None and (wait := bucket.wait(now)):
+            self.resume_at = now + wait
+            self.tally.phase = Phase.PAUSED
+            return Wants.PAUSE
+        self.tally.phase = _RECEIVING
+        return _READ
 
     def _last_turn(self, reason: CloseReason) -> Wants:
         self.reason = reason
@@ -399,7 +472,16 @@ class Connection:
                 socket.socket.shutdown(self._sock, socket.SHUT_RDWR if reason in _ABRUPT else socket.SHUT_RD)
             except OSError:  # the peer has reset it: the owner is awake, or about to be
                 pass
-            return True
+            told = self._when_ended
+        # Outside the lock: it may take another.
+        if told is not None:
+            told()
+        return True
+
+    def when_ended(self, tell: Callable[[], object]) -> None:
+        """Have the owner told by whichever thread asks the connection to end: while it pauses, no shutdown wakes it."""
+        with self._gate:
+            self._when_ended = tell
 
     def start_lingering(self) -> bool:
         """Return whether to linger before closing, and begin with it.

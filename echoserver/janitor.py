@@ -30,6 +30,7 @@ class Limits:
     idle: float
     write: float
     handler: float
+    lifetime: float = 0.0
 
 
 @dataclass(slots=True)
@@ -81,7 +82,8 @@ class Janitor:
         self._finish = finish
         self._stuck = stuck
         self._tend = tend
-        shortest = min((limit for limit in (limits.idle, limits.write, limits.handler) if limit), default=_SLOWEST_LOOK)
+        in_force = [limit for limit in (limits.idle, limits.write, limits.handler, limits.lifetime) if limit]
+        shortest = min(in_force, default=_SLOWEST_LOOK)
         self._look_every = min(_SLOWEST_LOOK, max(_FASTEST_LOOK, shortest / 8))
         # Connections to linger with, from the threads that served them; `None` ends the thread.
         self._inbox: SimpleQueue[Connection | None] = SimpleQueue()
@@ -140,6 +142,10 @@ class Janitor:
             tally = connection.tally
             moved = tally.bytes_in + tally.bytes_out
             phase = tally.phase
+            # Beside the limit for what it is doing: it may be sending to a peer that takes nothing, and end as stalled.
+            expires = self._limits.lifetime and phase != Phase.LINGERING
+            if expires and now - connection.opened_at >= self._limits.lifetime:
+                connection.end(CloseReason.EXPIRED)
             watch = connection.watch
             if not isinstance(watch, _Watch) or watch.moved != moved or watch.phase != phase:
                 taken = connection.acknowledged() if phase == Phase.SENDING else 0

@@ -21,6 +21,8 @@ class CloseReason(StrEnum):
     """The peer said all it had to say, and was answered."""
     IDLE = "idle"
     """Nothing moved for the idle timeout."""
+    EXPIRED = "expired"
+    """It had been open for the longest time allowed; what had arrived was answered."""
     STALLED = "stalled"
     """The peer took nothing of its reply for the write timeout."""
     RESET = "reset"
@@ -43,8 +45,10 @@ class Phase:
     SENDING = 2
     LINGERING = 3
     QUEUED = 4
+    PAUSED = 5
+    """It waits for its rate limit to let it receive again."""
 
-    NAMES = ("receiving", "handling", "sending", "lingering", "queued")
+    NAMES = ("receiving", "handling", "sending", "lingering", "queued", "paused")
 
 
 class Tally:
@@ -70,7 +74,7 @@ class Snapshot:
     active: int
     closed: Mapping[str, int]
     rejected: int
-    """Peers closed at once because the limit was reached (`at_limit = "reject"`)."""
+    """Peers closed at once because a limit was reached: of all (`at_limit = "reject"`), or of their host."""
     held: int
     """Times the limit made new peers wait (`at_limit = "wait"`)."""
     bytes_in: int
@@ -136,7 +140,7 @@ class Metrics:
             self._replies += tally.replies
 
     def rejected(self) -> None:
-        """Count a peer that was closed at once, the limit being reached."""
+        """Count a peer that was closed at once, a limit being reached."""
         with self._gate:
             self._rejected += 1
 

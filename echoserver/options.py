@@ -8,9 +8,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_network
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
+from echoserver.rate import parse_amount, parse_rate
 
 T = TypeVar("T")
 _SHOWN = 80
@@ -22,6 +24,8 @@ class Kind(Generic[T]):
     metavar: str
     allowed: str
     """Completes the sentence "must be ..."."""
+    many = False
+    """Whether its flag may be given more than once."""
 
     def check(self, value: object) -> T:
         """Return a value given in Python, if it is allowed; else raise `ValueError`."""
@@ -36,7 +40,7 @@ class Kind(Generic[T]):
         return self.load(text)
 
     def parse_all(self, texts: Sequence[str]) -> T:
-        """Return the value that several flags spell; only a table takes more than one."""
+        """Return the value that several flags spell, where more than one is taken."""
         (text,) = texts
         return self.parse(text)
 
@@ -120,6 +124,37 @@ class Duration(Kind[float]):
         return format_duration(value) if value else 0
 
 
+class Amount(Kind[str]):
+    """A number of messages or bytes, kept as it was written; 0 is off."""
+
+    metavar = "AMOUNT"
+    allowed = "a number of messages such as 100, or of bytes such as 64kB or 1MiB, at most 10^12; 0 is off"
+    _parse = staticmethod(parse_amount)
+
+    def check(self, value: object) -> str:
+        try:
+            if isinstance(value, str):
+                self._parse(value)
+                return value
+        except ValueError:
+            pass
+        raise ValueError(self.allowed)
+
+    def load(self, value: object) -> str:
+        return "0" if value == 0 and type(value) is int else self.check(value)
+
+    def show(self, value: str) -> object:
+        return 0 if value == "0" else value
+
+
+class Rate(Amount):
+    """So much a second."""
+
+    metavar = "RATE"
+    allowed = "messages a second such as 100/s, or bytes such as 64kB/s or 1MiB/s, at most 10^12; 0 is off"
+    _parse = staticmethod(parse_rate)
+
+
 class HandlerName(Kind[Any]):
     """A handler: its name in text, in Python also the class or function itself."""
 
@@ -145,6 +180,7 @@ class Table(Kind[Mapping[str, Any]]):
 
     metavar = "KEY=VALUE"
     allowed = "KEY=VALUE, or a table of texts, numbers and booleans"
+    many = True
 
     def check(self, value: object) -> Mapping[str, Any]:
         if not isinstance(value, Mapping):
@@ -165,6 +201,36 @@ class Table(Kind[Mapping[str, Any]]):
                 raise ValueError(self.allowed)
             table[key] = value
         return table
+
+
+class Networks(Kind[Sequence[str]]):
+    """IP addresses and networks: a flag for each; in the environment, a line for each."""
+
+    metavar = "NETWORK"
+    allowed = (
+        "IP addresses, or networks with no bit set beyond the mask, such as 192.0.2.7 or 10.0.0.0/8 (in a file a list)"
+    )
+    many = True
+
+    def check(self, value: object) -> Sequence[str]:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise ValueError(self.allowed)
+        for text in value:
+            try:
+                # From a number it would make an address, too.
+                ip_network(text if isinstance(text, str) else "")
+            except ValueError:
+                raise ValueError(self.allowed) from None
+        return tuple(value)
+
+    def parse(self, text: str) -> Sequence[str]:
+        return self.check(text.removesuffix("\n").split("\n"))
+
+    def parse_all(self, texts: Sequence[str]) -> Sequence[str]:
+        return self.check(texts)
+
+    def show(self, value: Sequence[str]) -> object:
+        return list(value)
 
 
 @dataclass(frozen=True, slots=True)

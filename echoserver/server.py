@@ -22,6 +22,7 @@ from typing import Protocol, Self
 
 from structlog.typing import FilteringBoundLogger
 
+from echoserver.admission import HostLimit
 from echoserver.bulk import PipePool, can_splice
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
@@ -32,6 +33,7 @@ from echoserver.janitor import Janitor, Limits
 from echoserver.listener import Address, listen, show_address
 from echoserver.logs import library_logger
 from echoserver.metrics import CloseReason, Metrics, Snapshot, WorkerSnapshot
+from echoserver.rate import TokenBucket, parse_amount, parse_rate
 from echoserver.registry import ConnectionRegistry
 from echoserver.threads import ServingThreads
 from echoserver.workers import Workers
@@ -103,11 +105,19 @@ class Server:
         # How many connections may be open. Admission lives here alone: a slot is taken before the accept, and given
         # back when the connection has been closed and counted.
         self._slots = BoundedSemaphore(self.config.max_connections)
+        per_host = self.config.max_connections_per_host
+        self._hosts = HostLimit(per_host, self.config.trusted) if per_host else None
+        self._rate, self._burst = parse_rate(self.config.rate_limit), parse_amount(self.config.rate_burst)
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
         self._mode = self._make_mode()
         self._janitor = Janitor(
             self._registry,
-            Limits(self.config.idle_timeout, self.config.write_timeout, self.config.handler_timeout),
+            Limits(
+                idle=self.config.idle_timeout,
+                write=self.config.write_timeout,
+                handler=self.config.handler_timeout,
+                lifetime=self.config.max_lifetime,
+            ),
             finish=self._finish,
             stuck=self._report_stuck,
             tend=self._mode.tend,
@@ -128,7 +138,9 @@ class Server:
         self._slot_wanted = False  # written by the acceptor; see `_wait_for_slot`
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._number = 0  # of the last connection; the acceptor's own
-        self._warn_limit = Throttle(1.0)  # the acceptor's own, as is the next
+        # The acceptor's own.
+        self._warn_limit = Throttle(1.0)
+        self._warn_host = Throttle(1.0)
         self._warn_shortage = Throttle(1.0)
 
     def _make_mode(self) -> _Mode:
@@ -147,6 +159,7 @@ class Server:
             count=config.workers or max(_LEAST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1)),
             order=config.queue_order,
             queue_size=config.queue_size,
+            limited=bool(self._rate.count),
             log=self._log,
             fail=self._fail,
         )
@@ -326,7 +339,20 @@ class Server:
                 if error.errno not in _PEER_GONE:
                     raise
                 continue
-            self._admit(sock, address)
+            if self._hosts is None or self._hosts.enter(address[0]):
+                self._admit(sock, address)
+            else:
+                self._slots.release()
+                self._reject(sock, address[0])
+
+    def _reject(self, sock: socket.socket, host: str) -> None:
+        """Close a peer's connection, its host having as many as one host may have."""
+        if self._warn_host.ready():
+            limit = self.config.max_connections_per_host
+            self._log.warning("connection limit of a host reached", host=host, limit=limit)
+        # Counted first, so that the count is right by the time the peer knows.
+        self._metrics.rejected()
+        sock.close()
 
     def _at_limit(self, listener: socket.socket) -> bool:
         """Deal with a peer that waits while all slots are taken; return true with a slot taken, or false."""
@@ -378,7 +404,7 @@ class Server:
     def _admit(self, sock: socket.socket, address: object) -> None:
         """Enter a connection everywhere and start serving it. The slot is its own from here on."""
         self._number += 1
-        connection = Connection(self._number, sock, address, self._factory, self._pipes)
+        connection = Connection(self._number, sock, address, self._factory, self._pipes, self._make_bucket())
         self._metrics.opened(connection.tally)
         self._registry.add(connection)
         try:
@@ -392,6 +418,12 @@ class Server:
             connection.reason = CloseReason.RESET if isinstance(error, OSError) else CloseReason.KILLED
             connection.error = error if isinstance(error, OSError) else None
             self._finish(connection)
+
+    def _make_bucket(self) -> TokenBucket | None:
+        rate = self._rate
+        if not rate.count:
+            return None
+        return TokenBucket(rate.count, self._burst.count or rate.count, of_bytes=rate.of_bytes, now=monotonic())
 
     # -- serving
 
@@ -421,6 +453,8 @@ class Server:
             excepthook(ExceptHookArgs((*sys.exc_info(), current_thread())))
         finally:
             self._registry.remove(connection)
+            if self._hosts is not None:
+                self._hosts.leave(connection.host)
             self._slots.release()
             if self._slot_wanted:
                 self._ring()

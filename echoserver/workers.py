@@ -6,9 +6,10 @@ consumers. Where the handler never blocks, the poller serves the turn itself, si
 more than the work.
 
 Who owns what. The set of parked connections belongs to the poller thread: it alone enters, finds, strikes and closes
-them. The others talk to it through two queues, `_arrivals` and `_departures`, and ring a bell. A connection on the
-ready queue is disarmed in the epoll set (`EPOLLONESHOT`), so it is there once at most; it belongs to the worker that
-takes it off, until that worker gives it back.
+them. The others talk to it through queues (`_arrivals`, `_departures`, `_resting`, `_hurried`) and ring a bell. A
+connection on the ready queue is disarmed in the epoll set (`EPOLLONESHOT`), so it is there once at most; it belongs to
+the worker that takes it off, until that worker gives it back. One that its rate limit lets pause is the poller's, which
+has it in a heap of resume times and polls no longer than until the first of them; it stays disarmed.
 
 The interleavings that this has to survive:
 
@@ -20,6 +21,8 @@ The interleavings that this has to survive:
 * Another thread ends a connection (the janitor, a drain) while a worker serves it. That only shuts the socket down; it
   is closed by the poller alone, after the worker has given it back. Shut down while disarmed, it reports so as soon as
   it is armed.
+* Another thread ends a connection that pauses. It hurries it, after it has asked it to end; the poller looks for a
+  request to end after it has let a connection pause. Whichever comes second sees the other.
 * A drain while the queue is full. The poller waits for a place, the workers make some, each connection reports once
   more that its input has ended, and leaves.
 * A stop while every worker is held by its handler. The poller no longer waits for a place, settles what nobody holds,
@@ -33,6 +36,7 @@ import math
 import os
 import select
 from collections.abc import Callable
+from functools import partial
 from queue import Empty, Full, LifoQueue, PriorityQueue, Queue, SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
@@ -43,9 +47,15 @@ from echoserver.clock import Deadline, Throttle
 from echoserver.connection import Connection, Wants
 from echoserver.errors import ConfigError
 from echoserver.metrics import Phase, WorkerSnapshot
+from echoserver.rate import Pauses
 
 _EVENTS_A_BATCH = 512
-_EVENTS = {Wants.READ: select.EPOLLIN, Wants.WRITE: select.EPOLLOUT} if hasattr(select, "epoll") else {}
+_EVENTS = (
+    # Who pauses is told of nothing but, once, of its end.
+    {Wants.READ: select.EPOLLIN, Wants.WRITE: select.EPOLLOUT, Wants.PAUSE: select.EPOLLONESHOT}
+    if hasattr(select, "epoll")
+    else {}
+)
 _FULL_RETRY_SECONDS = 0.1
 _ENDING_SECONDS = 0.3
 
@@ -82,6 +92,8 @@ class Workers:
         Who is served next: fifo, lifo or priority.
     queue_size:
         How many connections may wait for a worker.
+    limited:
+        Whether connections have a rate limit, and so may pause.
     log:
         For what goes wrong in here.
     fail:
@@ -105,6 +117,7 @@ class Workers:
         count: int,
         order: str,
         queue_size: int,
+        limited: bool,
         log: FilteringBoundLogger,
         fail: Callable[[BaseException], None],
     ) -> None:
@@ -117,10 +130,13 @@ class Workers:
         self._stopping = Event()
         self._arrivals: SimpleQueue[Connection] = SimpleQueue()
         self._departures: SimpleQueue[Connection] = SimpleQueue()
+        self._resting: SimpleQueue[Connection] = SimpleQueue()
+        self._hurried: SimpleQueue[Connection] = SimpleQueue()
         self._poller = Thread(target=self._run, name="poller", daemon=True)
         self._bell = -1
         # The poller's own; others read the counters.
         self._parked: dict[int, Connection] = {}
+        self._pauses: Pauses[Connection] | None = Pauses() if limited else None
         self._inline = inline
         self._by_service = order == "priority"
         self._serial = itertools.count()
@@ -155,8 +171,17 @@ class Workers:
 
     def assign(self, connection: Connection) -> None:
         """Give the poller a new connection; from any thread."""
+        if connection.limited:
+            connection.when_ended(partial(self.hurry, connection))
         self._arrivals.put(connection)
         self._ring()
+
+    def hurry(self, connection: Connection) -> None:
+        """End the pause that a connection may be in, because it has been asked to end; from any thread."""
+        with self._lock:
+            if not self._poller_gone:
+                self._hurried.put(connection)
+                self._ring()
 
     def serves_in(self, thread: Thread) -> bool:
         """Return whether handlers are called in this thread."""
@@ -168,6 +193,9 @@ class Workers:
             if not self._poller_gone:
                 if wants is Wants.NOTHING:
                     self._departures.put(connection)
+                    self._ring()
+                elif wants is Wants.PAUSE:  # it is disarmed, and stays so
+                    self._resting.put(connection)
                     self._ring()
                 else:
                     self._park(connection, wants)
@@ -263,9 +291,9 @@ class Workers:
             self._fail(error)
 
     def _poll(self) -> None:
-        poll, parked, inline = self._epoll.poll, self._parked, self._inline
+        poll, parked, inline, pauses = self._epoll.poll, self._parked, self._inline, self._pauses
         while not self._stopping.is_set():
-            events = poll(-1, _EVENTS_A_BATCH)
+            events = poll(-1 if pauses is None else pauses.timeout(monotonic()), _EVENTS_A_BATCH)
             rung = False
             for descriptor, _ in events:
                 connection = parked.get(descriptor)
@@ -284,6 +312,27 @@ class Workers:
                 os.eventfd_read(self._bell)
                 self._take_departures()
                 self._take_arrivals()
+            if pauses is not None:
+                self._take_pauses(pauses)
+
+    def _take_pauses(self, pauses: Pauses[Connection]) -> None:
+        """Let connections pause, and let those go on whose time has come or who have been asked to end."""
+        while (connection := _next_of(self._resting)) is not None:
+            pauses.add(connection, connection.resume_at)
+            # Its end may have been asked for before it got here, and so in vain.
+            if connection.ending is not None:
+                self._hurried.put(connection)
+        due = pauses.take_due(monotonic())
+        while (connection := _next_of(self._hurried)) is not None:
+            if connection in pauses:
+                pauses.discard(connection)
+                due.append(connection)
+        for connection in due:
+            if self._inline:
+                self._inline_turns += 1
+                self._park_or_strike(connection, connection.turn())
+            else:
+                self._enqueue(connection)
 
     def _leave(self) -> None:
         """Settle what is left when the server stops with its workers stuck: all of it has been cut."""
@@ -294,6 +343,11 @@ class Workers:
             if descriptor in self._parked:
                 self._finish_off(self._parked[descriptor])
         self._take_departures()
+        if self._pauses is not None:
+            while (resting := _next_of(self._resting)) is not None:
+                self._pauses.add(resting, 0.0)
+            for resting in self._pauses.take_all():
+                self._finish_off(resting)
         while True:
             try:
                 *_, connection = self._ready.get_nowait()
@@ -330,13 +384,17 @@ class Workers:
         del self._parked[connection.fileno()]
         if connection.parked_for is not Wants.NOTHING:
             self._epoll.unregister(connection.fileno())
+        if self._pauses is not None:
+            self._pauses.discard(connection)
         self._settle(connection)
 
     def _park_or_strike(self, connection: Connection, wants: Wants) -> None:
         if wants is Wants.NOTHING:
             self._strike(connection)
-        else:
-            self._park(connection, wants)
+            return
+        if wants is Wants.PAUSE and self._pauses is not None:
+            self._pauses.add(connection, connection.resume_at)
+        self._park(connection, wants)
 
     def _enqueue(self, connection: Connection) -> None:
         tally = connection.tally

@@ -17,7 +17,19 @@ from hypothesis import strategies as st
 from echoserver import ServerConfig
 from echoserver.config import default_of, flag_of, load_config, options
 from echoserver.errors import ConfigError
-from echoserver.options import Choice, Duration, HandlerName, Kind, Table, Text, Whole, shown
+from echoserver.options import (
+    Amount,
+    Choice,
+    Duration,
+    HandlerName,
+    Kind,
+    Networks,
+    Rate,
+    Table,
+    Text,
+    Whole,
+    shown,
+)
 from support import ROOT
 
 OPTIONS = dict(options())
@@ -39,6 +51,12 @@ def two_texts(kind: Kind) -> tuple[str, str]:
             return "1234ms", "7m"
         case Table():
             return "first=1", "second=2"
+        case Networks():
+            return "10.0.0.0/8\n::1", "192.0.2.7"
+        case Rate():  # before its base class
+            return "100/s", "1MiB/s"
+        case Amount():
+            return "100", "64kB"
         case Text() | HandlerName():
             return "first", "second"
     raise AssertionError(f"say here what a {type(kind).__name__} allows")
@@ -59,6 +77,12 @@ def wrong_texts(kind: Kind) -> list[str]:
             return ["30", "soon", "-1s", "1d", "1001h", "0.1ms", "1 s"]
         case Table():
             return ["encoding", "=utf-8"]
+        case Networks():
+            return ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1 ", "10.0.0.1\n\n", "1", "::1/129"]
+        case Rate():
+            return ["100", "/s", "0/s", "1.5/s", "-1/s", "64kb/s", "64 kB/s", "100/m", "1001GB/s", "٣/s", "0kB"]
+        case Amount():
+            return ["100/s", "1.5", "-1", "64kb", "64 kB", "kB", "1001GB", "0B", "1e3"]
         case Text() | HandlerName():
             return ["two\nlines", "\x1b[2J", "\x7f"]
     raise AssertionError(f"say here what a {type(kind).__name__} refuses")
@@ -76,6 +100,10 @@ def wrong_values(kind: Kind) -> list[object]:
             return [*of_other_types, True, False, "", "soon", -1, 10**10]
         case Table():
             return ["x=1", 1, [], b"", {"x": {"y": 1}}, {"x": [1]}]
+        case Networks():
+            return ["::1", b"", ["x"], [1], [["::1"]], {"::1": 1}, 1, True, 1.5, [""]]
+        case Amount():  # and with it Rate
+            return [*of_other_types, "", "soon", 1, True, 10**5000, "1e3/s"]
         case Text() | HandlerName():
             return [*of_other_types, "", "two\nlines", "\x1b[2J", 1, True]
     raise AssertionError(f"say here what a {type(kind).__name__} refuses")
@@ -292,6 +320,37 @@ def test_what_kubernetes_says_of_services_is_not_for_us(service):
 
 def test_other_programs_variables_are_not_for_us():
     assert load_config({}, {"ECHOSERVERX": "1", "PORT": "1", "XECHOSERVER_PORT": "1"}).config == ServerConfig()
+
+
+# -- values that don't go together
+
+
+@pytest.mark.parametrize(
+    ("rate", "burst", "right"),
+    [("100/s", "64kB", "messages, such as 100"), ("64kB/s", "100", "bytes, such as 64kB")],
+)
+def test_a_burst_in_another_unit_than_the_rate_is_refused(rate, burst, right):
+    problem = f"'{burst}' is refused: must be {right}, since rate_limit is {rate}"
+    with pytest.raises(ConfigError) as refusal:
+        ServerConfig(rate_limit=rate, rate_burst=burst)
+    assert str(refusal.value) == f"rate_burst: {problem}"
+    with pytest.raises(ConfigError) as refusal:
+        load_config({"rate_limit": rate}, {"ECHOSERVER_RATE_BURST": burst})
+    assert str(refusal.value) == f"ECHOSERVER_RATE_BURST: {problem}"
+
+
+@pytest.mark.parametrize("config", [{"rate_burst": "100"}, {"rate_limit": "1/s"}, {"rate_limit": "1B/s"}])
+def test_a_rate_or_a_burst_alone_is_allowed(config):
+    ServerConfig(**config)
+
+
+def test_trusted_networks_are_given_by_several_flags():
+    loaded = load_config({"trusted": ("10.0.0.0/8", "::1")}, {})
+    assert loaded.config.trusted == ("10.0.0.0/8", "::1")
+
+
+def test_trusted_networks_are_given_by_the_lines_of_a_variable():
+    assert load_config({}, {"ECHOSERVER_TRUSTED": "10.0.0.0/8\n::1\n"}).config.trusted == ("10.0.0.0/8", "::1")
 
 
 # -- where an error found later came from

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoserver import Handler
-from echoserver.options import Choice, Duration, HandlerName, Table, Text, Whole, shown
+from echoserver.options import Amount, Choice, Duration, HandlerName, Networks, Rate, Table, Text, Whole, shown
 
 
 class Anything(Handler):
@@ -35,6 +35,14 @@ def function(data: bytes) -> bytes:
         (Duration(), "0", 0.0),
         (Duration(), "1000h", 3_600_000.0),
         (HandlerName(), "package.module:name", "package.module:name"),
+        (Rate(), "0", "0"),
+        (Rate(), "1/s", "1/s"),
+        (Rate(), "64KiB/s", "64KiB/s"),
+        (Amount(), "0", "0"),
+        (Amount(), "12", "12"),
+        (Amount(), "1MB", "1MB"),
+        (Networks(), "::1", ("::1",)),
+        (Networks(), "10.0.0.0/8\n192.0.2.7", ("10.0.0.0/8", "192.0.2.7")),
         (Table(), "a=1", {"a": "1"}),
         (Table(), "a=1=2\nb=", {"a": "1=2", "b": ""}),
         (Table(), "a=1\n\nb=2\n", {"a": "1", "b": "2"}),
@@ -113,6 +121,11 @@ def test_python_gives_values_as_they_are(kind, value, checked):
         (Duration(), 3_600_001),
         (HandlerName(), None),
         (HandlerName(), 5),
+        (Networks(), "::1"),
+        (Networks(), [b"\0\0\0\0"]),
+        (Networks(), {"::1"}),
+        (Rate(), 100),
+        (Rate(), None),
         (Table(), None),
         (Table(), [("a", "b")]),
         (Table(), {1: "b"}),
@@ -131,6 +144,11 @@ def test_a_duration_in_a_file_has_a_unit(value):
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the text is compared whole
         Duration().load(value)
     assert str(refusal.value) == Duration.allowed
+
+
+@pytest.mark.parametrize("kind", [Rate(), Amount()])
+def test_an_amount_of_zero_in_a_file_may_be_a_number(kind):
+    assert kind.load(0) == kind.load("0") == "0"
 
 
 def test_a_duration_of_zero_in_a_file_needs_no_unit():
@@ -153,6 +171,12 @@ printable = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1)
         st.tuples(st.just(Choice("wait", "reject")), st.sampled_from(["wait", "reject"])),
         st.tuples(st.just(Whole(-10, 10**6)), st.integers(-10, 10**6)),
         st.tuples(st.just(Duration()), st.just(0.0) | st.integers(1, 3_600_000_000).map(lambda n: n / 1000)),
+        st.tuples(
+            st.just(Rate()),
+            st.just("0")
+            | st.tuples(st.integers(1, 999), st.sampled_from(["", "B", "MiB"])).map(lambda t: f"{t[0]}{t[1]}/s"),
+        ),
+        st.tuples(st.just(Networks()), st.lists(st.ip_addresses().map(str)).map(tuple)),
         st.tuples(
             st.just(Table()),
             st.dictionaries(st.text(), st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1)),
