@@ -125,7 +125,8 @@ def main(
     )
     interrupted = _carry_out(campaign)
     report = terminal_report(campaign)
-    click.echo(report, err=records is sys.stdout, color=False if os.environ.get("NO_COLOR") else None)
+    only_json = records is not None and records.name == "<stdout>"
+    click.echo(report, err=only_json, color=False if os.environ.get("NO_COLOR") else None)
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
     facts = describe()
     if records is not None:

@@ -85,6 +85,7 @@ def allow_files(connections: int) -> str:
 
 
 def _load(cell: Cell, server: Running, seconds: float) -> Sample:
+    churn = cell.kind == "churn"
     result = run(
         Plan(
             Target(HOST, server.port),
@@ -93,15 +94,17 @@ def _load(cell: Cell, server: Running, seconds: float) -> Sample:
             largest=cell.size,
             pipeline=cell.pipeline,
             duration=seconds,
-            churn=cell.kind == "churn",
+            churn=churn,
             expect="upper" if cell.handler == "upper" else "echo",
-            warmup=min(_WARMUP, seconds),
+            # Every connection of a churn is a fresh one: there is none to warm up.
+            warmup=0.0 if churn else min(_WARMUP, seconds),
         )
     )
     if result.interrupted:
         raise KeyboardInterrupt
     if not result.ok or result.latency is None:
-        return Sample(problem="; ".join([error_text(result), *result.failures]))
+        problem = "nothing was answered" if not result.answered else error_text(result)
+        return Sample(problem="; ".join([problem, *result.failures]))
     latency = {percentile: result.latency.percentiles[percentile] for percentile in PERCENTILES}
     return Sample(result.rate, latency, result.generator_bound)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import signal
 import socket
 import subprocess
 import sys
@@ -127,27 +128,29 @@ def running(server: Server, handler: str = "echo", connections: int = 0) -> Iter
     port = _free_port()
     environment = {name: value for name, value in os.environ.items() if not name.startswith("ECHOSERVER_")}
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, (Path(folder) / "log").open("w+b") as log:
-        started = time.monotonic()
-        # In a session of its own: Ctrl-C is for us, and we end it.
-        process = subprocess.Popen(  # noqa: S603 - the table above
-            server.arguments(port, handler, connections),
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            cwd=folder,
-            env=environment,
-            start_new_session=True,
-        )
+        process = None
         try:
+            started = time.monotonic()
+            with _uninterrupted():  # or an interrupt could come between its start and our knowing of it
+                process = subprocess.Popen(  # noqa: S603 - the table above
+                    server.arguments(port, handler, connections),
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=folder,
+                    env=environment,
+                    start_new_session=True,  # Ctrl-C is for us, and we end it
+                )
             yield Running(port, process.pid, started)
             if process.poll() is not None:
                 raise ServerFailedError(_last_words(process, log.name))
         except OSError as error:
-            if process.poll() is not None:
+            if process is not None and process.poll() is not None:
                 raise ServerFailedError(_last_words(process, log.name)) from None
             raise ServerFailedError(f"{server.name}: {error.strerror or error}") from error
         finally:
-            _end(process)
+            if process is not None:
+                _end(process)
 
 
 def wait_for_reply(server: Running) -> float:
@@ -189,16 +192,29 @@ def _free_port() -> int:
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process by its id, gently first; also when a second Ctrl-C comes meanwhile."""
-    process.terminate()
-    try:
-        process.wait(_ENDS_WITHIN)
-    except subprocess.TimeoutExpired:
-        pass
-    finally:
-        if process.poll() is None:
+    """End a process by its id, gently first."""
+    with _uninterrupted():
+        process.terminate()
+        try:
+            process.wait(_ENDS_WITHIN)
+        except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Put Ctrl-C and a request to terminate off until the end of the block, in the main thread."""
+    came: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+        if came:
+            raise KeyboardInterrupt
 
 
 def _last_words(process: subprocess.Popen[bytes], log: str) -> str:

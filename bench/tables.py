@@ -97,7 +97,7 @@ def notes(campaign: Campaign) -> list[str]:
         )
     for cell, entry in entries:
         for problem, times in entry.problems.items():
-            lines.append(f"{cell.title}, {entry.server}: failed {times} times: {problem}")
+            lines.append(f"{cell.title}, {entry.server}: failed in {times} of {times + entry.rounds} rounds: {problem}")
     lines += [f"{CELLS[name].title}: left out, {reason}" for name, reason in campaign.left_out.items()]
     return lines
 
