@@ -41,7 +41,8 @@ def connect(target: Target, timeout: float, wait: float) -> None:
 
         run_prompt(session, timeout=timeout)
     else:
+        from echoclient.interrupt import SignalWakeUp
         from echoclient.pipe import run_pipe
 
-        with session:
-            run_pipe(session, _STDIN, _STDOUT)
+        with session, SignalWakeUp() as signalled:
+            run_pipe(session, _STDIN, _STDOUT, signalled.fileno())

@@ -1,4 +1,4 @@
-"""Ctrl-C as an event among others, for loops in which an exception would come at a bad moment."""
+"""Ctrl-C for loops that wait for descriptors."""
 
 from __future__ import annotations
 
@@ -6,29 +6,44 @@ import signal
 import socket
 
 
-class Interrupt:
-    """While it is entered, SIGINT sets ``seen`` and makes the descriptor readable, and raises nothing.
+class SignalWakeUp:
+    """While it is entered, a signal also makes a descriptor readable. Main thread only.
 
-    An exception could fall between receiving a reply and counting it; this waits for its turn. Main thread only.
+    A signal that arrives just before a system call that waits does not end it, and is acted upon only when it ends for
+    another reason. A select(2) that looks at this descriptor too can't miss one.
+    """
+
+    def __enter__(self) -> SignalWakeUp:
+        self._reader, self._writer = socket.socketpair()
+        self._writer.setblocking(False)
+        self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        signal.set_wakeup_fd(self._previous_fd)
+        self._reader.close()
+        self._writer.close()
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self._reader.fileno()
+
+
+class Interrupt(SignalWakeUp):
+    """Moreover, SIGINT sets ``seen`` and raises nothing.
+
+    An exception could fall between receiving a reply and counting it; this waits for its turn.
     """
 
     def __enter__(self) -> Interrupt:
         self.seen = False
-        self._reader, self._writer = socket.socketpair()
-        self._writer.setblocking(False)
-        self._previous_fd = signal.set_wakeup_fd(self._writer.fileno(), warn_on_full_buffer=False)
+        super().__enter__()
         self._previous = signal.signal(signal.SIGINT, self._note)
         return self
 
     def __exit__(self, *_: object) -> None:
         signal.signal(signal.SIGINT, self._previous)
-        signal.set_wakeup_fd(self._previous_fd)
-        self._reader.close()
-        self._writer.close()
+        super().__exit__()
 
     def _note(self, *_: object) -> None:
         self.seen = True
-
-    def fileno(self) -> int:
-        """Return the descriptor that becomes readable."""
-        return self._reader.fileno()

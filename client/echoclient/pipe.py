@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 _LAST_WAIT = 1.0
 
 
-def run_pipe(session: Session, source: int, sink: int) -> None:
+def run_pipe(session: Session, source: int, sink: int, signalled: int | None = None) -> None:
     """Send what ``source`` holds and write what comes back to ``sink``, until the server ends the conversation.
 
     The end of ``source`` half-closes the connection. A reader of ``sink`` that goes away (``| head``) ends it too.
@@ -28,17 +28,24 @@ def run_pipe(session: Session, source: int, sink: int) -> None:
         session: a connection; it is shut down, but not closed, on return.
         source: the descriptor to read, blocking or not.
         sink: the descriptor to write, blocking or not.
+        signalled: a descriptor that a signal makes readable, so that its handler can run and raise.
 
     Raises:
         ClientError: the connection broke, or the server ended it before the end of ``source``, or one of the
             descriptors failed; the line says how many bytes went out and came back.
     """
     sender = _Sender(session, source)
+    events = [session.socket.fileno()] + ([] if signalled is None else [signalled])
     failure = None
     try:
-        # The receiver is the interpreter's main thread, so that Ctrl-C ends either of its two blocking calls.
-        while data := session.receive():
-            _write_all(sink, data)
+        # The receiver is the interpreter's main thread, the one in which Ctrl-C is raised.
+        while True:
+            readable, _, _ = select.select(events, [], [])
+            if events[0] in readable:
+                data = session.receive()
+                if not data:
+                    break
+                _write_all(sink, data)
     except BrokenPipeError:
         return
     except ClientError as error:

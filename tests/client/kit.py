@@ -19,9 +19,10 @@ import sys
 import termios
 import threading
 import time
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 PATIENCE = 20.0
 CLIENT = Path(__file__).parents[2] / "client"
@@ -48,7 +49,8 @@ class Peer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            thread = threading.Thread(target=self._serve, args=(connection,), name="peer-serve")
+            # A daemon, so that manners which never end fail the test and do not hang the run.
+            thread = threading.Thread(target=self._serve, args=(connection,), name="peer-serve", daemon=True)
             with self._guard:
                 self._connections.append(connection)
                 self._threads.append(thread)
@@ -84,6 +86,13 @@ def upper(connection: socket.socket) -> None:
     connection.shutdown(socket.SHUT_WR)
 
 
+def hold(connection: socket.socket) -> None:
+    """Read nothing and say nothing, until the client is gone or the test is over."""
+    poll = select.poll()
+    poll.register(connection, 0)  # reports a hang-up, and nothing else
+    poll.poll()
+
+
 def reset(connection: socket.socket) -> None:
     """Break the connection: the kernel sends RST instead of FIN."""
     connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -115,6 +124,18 @@ def run(*arguments: object, stdin: bytes = b"", **changes: str | None) -> subpro
     return subprocess.run(
         command(*arguments), input=stdin, capture_output=True, timeout=PATIENCE, env=environment(**changes), check=False
     )
+
+
+@contextmanager
+def started(*arguments: object, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
+    """Start `echoclient`, its three streams piped unless told otherwise; what still runs at the end is killed."""
+    options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
+    with subprocess.Popen(command(*arguments), env=environment(), **options) as process:
+        try:
+            yield process
+        finally:
+            if process.poll() is None:
+                process.kill()
 
 
 class Terminal:

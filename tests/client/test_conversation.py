@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from client.kit import PATIENCE, echo, read_exactly, reset
+from client.kit import PATIENCE, echo, hold, read_exactly, reset
 from echoclient.conversation import Conversation
 from echoclient.errors import ClientError
 from echoclient.session import connect
@@ -112,11 +112,9 @@ def test_leaving_reads_the_rest_and_announces_nothing(converse):
 
 
 def test_leaving_does_not_wait_for_ever(converse):
-    ended = threading.Event()
-    conversation = converse(lambda _: ended.wait())
+    conversation = converse(hold)
     assert not conversation.finish(0.05)
     conversation.close()
-    ended.set()
     assert conversation.notices.empty()
 
 
@@ -158,12 +156,11 @@ def test_a_screen_that_is_full_stops_the_server(serve):
                 sent.append(connection.send(b"x" * 65535 + b"\n"))
         except TimeoutError:
             stuck.set()
-        ended.wait()
+        hold(connection)
 
-    stuck, ended = threading.Event(), threading.Event()
+    stuck = threading.Event()
     conversation = Conversation(connect(Target(port=serve(pours).port)), lambda _: release.wait(), lambda _: None)
     assert stuck.wait(PATIENCE)
     assert conversation.session.bytes_in < 1_000_000
     release.set()
-    ended.set()
     conversation.close()

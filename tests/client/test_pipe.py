@@ -14,8 +14,9 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from client.kit import PATIENCE, command, environment, read_exactly, reset
+from client.kit import PATIENCE, command, environment, hold, read_exactly, reset, started
 from echoclient.errors import ClientError, ClosedError, ResetError
+from echoclient.interrupt import SignalWakeUp
 from echoclient.pipe import run_pipe
 from echoclient.session import Session, connect
 from echoclient.target import Target
@@ -139,12 +140,12 @@ def test_the_server_goes_away_while_the_input_is_idle(serve, pipes):
 
 
 def test_the_server_ends_its_side_while_the_sender_is_blocked(serve, pipes, monkeypatch):
-    blocked, done = threading.Event(), threading.Event()
+    blocked = threading.Event()
 
     def ends_its_side_and_never_reads(connection):
         blocked.wait()
         connection.shutdown(socket.SHUT_WR)
-        done.wait()
+        hold(connection)
 
     send_some = Session.send_some
 
@@ -163,7 +164,6 @@ def test_the_server_ends_its_side_while_the_sender_is_blocked(serve, pipes, monk
         with pytest.raises(ClosedError, match=r"before the end of input|has closed the connection"):
             talk(serve(ends_its_side_and_never_reads), pipes)
         pipes.close("source")
-    done.set()
 
 
 def test_the_server_resets_with_replies_missing(serve, pipes):
@@ -227,14 +227,8 @@ def test_non_blocking_descriptors(serve, pipes):
 
 
 def test_the_command_says_why_it_failed_and_exits_1(serve):
-    peer = serve(lambda connection: reset(connection) if read_exactly(connection, 5) else None)
-    with subprocess.Popen(
-        command("connect", peer.port),
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env=environment(),
-    ) as process:
+    peer = serve(lambda connection: read_exactly(connection, 5) and reset(connection))
+    with started("connect", peer.port) as process:
         process.stdin.write(b"hello")
         process.stdin.flush()
         said = process.stderr.read()
@@ -244,24 +238,37 @@ def test_the_command_says_why_it_failed_and_exits_1(serve):
     )
 
 
-@pytest.mark.parametrize("talking", [True, False], ids=["while it waits for both", "while it waits for the server"])
-def test_ctrl_c_exits_130_without_a_traceback(serve, talking):
-    stdin = subprocess.PIPE if talking else subprocess.DEVNULL
-    finished = threading.Event()
-
+@pytest.mark.parametrize(
+    "stdin", [subprocess.PIPE, subprocess.DEVNULL], ids=["while it waits for both", "for the server"]
+)
+def test_ctrl_c_exits_130_without_a_traceback(serve, stdin):
     def never_answers(connection):
         connection.sendall(b"ready")
-        finished.wait()
+        hold(connection)
 
-    peer = serve(never_answers)
-    with subprocess.Popen(
-        command("connect", peer.port), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=environment()
-    ) as process:
+    with started("connect", serve(never_answers).port, stdin=stdin) as process:
         assert os.read(process.stdout.fileno(), 5) == b"ready"
         process.send_signal(signal.SIGINT)
         assert process.wait(PATIENCE) == 130
         assert process.stderr.read().strip() == b""
-    finished.set()
+
+
+def test_a_signal_that_comes_just_before_the_wait_is_not_missed(serve, pipes, monkeypatch):
+    """All that is left of it then is the readable descriptor: the wait has to end for the handler to run."""
+
+    def run_handlers_after(readers, *rest):
+        readable = look(readers, *rest)[0]
+        if signalled.fileno() in readable:
+            raise KeyboardInterrupt
+        return readable, [], []
+
+    look, previous = select.select, signal.signal(signal.SIGUSR1, lambda *_: None)
+    monkeypatch.setattr("echoclient.pipe.select.select", run_handlers_after)
+    with connect(Target(port=serve(hold).port)) as session, SignalWakeUp() as signalled:
+        signal.raise_signal(signal.SIGUSR1)
+        with pytest.raises(KeyboardInterrupt):
+            run_pipe(session, pipes.source, pipes.sink, signalled.fileno())
+    signal.signal(signal.SIGUSR1, previous)
 
 
 def test_closed_standard_descriptors_never_become_the_socket(serve):

@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from client.kit import Terminal, echo, read_exactly, upper
+from client.kit import Terminal, echo, hold, read_exactly, upper
 
 RICH = {"TERM": "xterm-256color"}
 DUMB = {"TERM": "dumb"}
@@ -218,12 +218,12 @@ def test_half_close_and_the_rest_of_the_reply(serve, terminal, front_end):
 
 @both
 def test_ctrl_c_ends_a_send_that_is_stuck_and_then_the_farewell(serve, terminal, tmp_path, front_end):
-    sending, ended = threading.Event(), threading.Event()
+    sending = threading.Event()
 
     def nearly_deaf(connection):
         connection.recv(1)
         sending.set()
-        ended.wait()
+        hold(connection)
 
     (tmp_path / "large").write_bytes(bytes(50_000_000))
     screen = terminal("connect", serve(nearly_deaf).port, **front_end)
@@ -238,7 +238,6 @@ def test_ctrl_c_ends_a_send_that_is_stuck_and_then_the_farewell(serve, terminal,
     screen.interrupt(expect="* interrupted\n")
     screen.expect("bytes went out, 0 came back\n")
     assert screen.wait() == 0
-    ended.set()
 
 
 @both

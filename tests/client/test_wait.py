@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import socket
-import subprocess
-import threading
 
 import pytest
 
-from client.kit import PATIENCE, command, environment, reset, run, upper
+from client.kit import PATIENCE, hold, reset, run, started, upper
 from echoclient.durations import Deadline
 from echoclient.errors import ClosedError, RefusedError, ResetError, TimedOutError
 from echoclient.target import Target
@@ -28,10 +26,8 @@ def test_an_answer_is_enough(serve):
 
 
 def test_a_port_that_only_accepts_is_not(serve):
-    ended = threading.Event()
     with pytest.raises(TimedOutError, match="connected, but no answer"):
-        probe(Target(port=serve(lambda _: ended.wait()).port), Deadline(0.05))
-    ended.set()
+        probe(Target(port=serve(hold).port), Deadline(0.05))
     with pytest.raises(ClosedError, match="without an answer"):
         probe(Target(port=serve(lambda connection: connection.recv(65536)).port), Deadline(PATIENCE))
     with pytest.raises(ResetError):
@@ -46,7 +42,7 @@ def test_nobody_there(free_port):
 
 
 def test_it_returns_as_soon_as_the_server_is_up(serve, free_port):
-    with subprocess.Popen(command("wait", free_port), stderr=subprocess.PIPE, env=environment()) as process:
+    with started("wait", free_port) as process:
         line = process.stderr.readline().decode()
         assert line == f"echoclient: waiting up to 30s for 127.0.0.1:{free_port} (REFUSED)\n"
         serve(port=free_port)
