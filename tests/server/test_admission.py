@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 
+import echoserver.server
 from server.kit import PATIENCE, Gate, Peer, scripted, wait_until_idle
 
 REACHED = "connection limit reached"
@@ -185,7 +186,8 @@ def test_stop_while_peers_wait_at_the_limit(serve, connect, log):
     assert server.stats().accepted == 1
 
 
-def test_stop_while_peers_wait_and_nobody_leaves(serve, connect, log, gate):
+def test_stop_while_peers_wait_and_nobody_leaves(serve, connect, log, gate, monkeypatch):
+    monkeypatch.setattr(echoserver.server, "_GRACE_AFTER_CUT", 0.05)
     server = serve(gate, max_connections=1)
     inside = connect(server)
     inside.send(b"hello")

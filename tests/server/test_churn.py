@@ -20,7 +20,8 @@ CLIENT = """
 import socket, sys
 host, port, connections = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
 for _ in range(connections):
-    with socket.create_connection((host, port)) as peer:
+    with socket.socket() as peer:
+        peer.connect((host, port))
         peer.sendall(b"hello")
         assert peer.recv(5, socket.MSG_WAITALL) == b"hello"
 """

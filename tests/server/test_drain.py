@@ -7,6 +7,7 @@ from time import monotonic
 
 import pytest
 
+import echoserver.server
 from echoserver import Server, ServerConfig
 from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_idle
 
@@ -319,7 +320,8 @@ def test_a_handler_that_does_not_return(serve, connect, log, gate):
     assert log.ended(peer)["reason"] == "cut"
 
 
-def test_a_handler_that_fails_after_it_was_given_up(serve, connect, log):
+def test_a_handler_that_fails_after_it_was_given_up(serve, connect, log, monkeypatch):
+    monkeypatch.setattr(echoserver.server, "_GRACE_AFTER_CUT", 0.05)
     gate = Gate()
 
     def fail_late(data: bytes) -> bytes:
