@@ -60,10 +60,12 @@ def exchange(peer: socket.socket, data: bytes) -> bytes:
 def wait_for_connection(service: Program, **facts: object) -> dict:
     """Ask for the list of connections until one is as wanted, and return it."""
     while True:
+        seen = len(service.events)
         service.send_signal(signal.SIGUSR1)
-        connection = service.wait_for("connection")
-        if facts.items() <= connection.items():
-            return connection
+        service.wait_for("threads")  # the last line of the answer
+        for event in service.events[seen:]:
+            if {"event": "connection", **facts}.items() <= event.items():
+                return event
 
 
 def error_of(finished: subprocess.CompletedProcess[str]) -> str:
