@@ -517,6 +517,11 @@ class Connection:
             return -1
         return dropped
 
+    def arrived(self) -> int:
+        """Return how many bytes wait to be received."""
+        with self._gate:
+            return 0 if self._closed else unread(self._sock)
+
     def unacknowledged(self) -> int:
         """Return how many sent bytes the peer's kernel has yet to confirm."""
         with self._gate:

@@ -21,6 +21,8 @@ from echoserver.registry import ConnectionRegistry
 _SLOWEST_LOOK = 0.5
 _FASTEST_LOOK = 0.01
 _LINGER_LOOK = 0.05
+# A look that comes this late was not late by itself: the process was stopped, or the machine asleep.
+_STOPPED_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,9 @@ class Janitor:
         self._look_every = min(_SLOWEST_LOOK, max(_FASTEST_LOOK, shortest / 8))
         # Connections to linger with, from the threads that served them; `None` ends the thread.
         self._inbox: SimpleQueue[Connection | None] = SimpleQueue()
-        self._lingering: list[_Lingering] = []  # the janitor thread's own
+        # The janitor thread's own.
+        self._lingering: list[_Lingering] = []
+        self._lost = 0.0
         self._thread = Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
@@ -123,11 +127,17 @@ class Janitor:
                 self._linger_on()
                 linger_at = monotonic() + _LINGER_LOOK
             if now >= look_at:
+                if now - look_at >= _STOPPED_SECONDS:
+                    self.forgive(now - look_at)
                 self.look(now)
                 self._tend()
                 look_at = monotonic() + self._look_every
         for late in self._lingering:
             self._finish(late.connection)
+
+    def forgive(self, seconds: float) -> None:
+        """Let a stretch of time not count as silence: nobody could be served in it."""
+        self._lost += seconds
 
     def look(self, now: float) -> None:
         """Look once at every connection and end those that are late.
@@ -138,6 +148,7 @@ class Janitor:
             The monotonic time, in seconds.
 
         """
+        awake = now - self._lost
         for connection in self._registry.live():
             tally = connection.tally
             moved = tally.bytes_in + tally.bytes_out
@@ -149,15 +160,17 @@ class Janitor:
             watch = connection.watch
             if not isinstance(watch, _Watch) or watch.moved != moved or watch.phase != phase:
                 taken = connection.acknowledged() if phase == Phase.SENDING else 0
-                connection.watch = _Watch(moved, phase, now, taken)
+                connection.watch = _Watch(moved, phase, awake, taken)
             elif phase == Phase.RECEIVING:
-                if self._limits.idle and now - watch.since >= self._limits.idle:
+                silent = self._limits.idle and awake - watch.since >= self._limits.idle
+                # What it said and nobody has yet received, with the threads that could being held up, is no silence.
+                if silent and connection.arrived() == 0:
                     connection.end(CloseReason.IDLE)
             elif phase == Phase.SENDING:
-                if self._limits.write and now - watch.since >= self._limits.write:
-                    self._judge_sender(connection, watch, now)
+                if self._limits.write and awake - watch.since >= self._limits.write:
+                    self._judge_sender(connection, watch, awake)
             elif phase == Phase.HANDLING:
-                late = self._limits.handler and now - watch.since >= self._limits.handler
+                late = self._limits.handler and awake - watch.since >= self._limits.handler
                 # It ends once, so this is told once; the thread is the handler's until it returns.
                 if late and connection.end(CloseReason.KILLED):
                     self._stuck(connection)

@@ -31,6 +31,7 @@ class Watched(Connection):
         self.ending = None
         self.taken = 0
         self.pending = 0
+        self.waiting = 0
         self.dropped: Callable[[int], int] = lambda _limit: 0
         self.ended: list[CloseReason] = []
 
@@ -45,6 +46,9 @@ class Watched(Connection):
 
     def unacknowledged(self) -> int:
         return self.pending
+
+    def arrived(self) -> int:
+        return self.waiting
 
     def discard(self, limit: int) -> int:
         return self.dropped(limit)
@@ -84,6 +88,31 @@ def test_a_silent_peer_is_idle_at_the_limit_and_not_before():
         assert peer.ended == []
     janitor.look(110)
     assert peer.ended == [CloseReason.IDLE]
+
+
+def test_who_has_said_something_that_nobody_received_is_not_silent():
+    peer = Watched()
+    peer.waiting = 1
+    janitor, _ = make(Limits(idle=10, write=0, handler=0), peer)
+    for now in (0, 10, 100):
+        janitor.look(now)
+    assert peer.ended == []
+    peer.waiting = 0
+    janitor.look(101)
+    assert peer.ended == [CloseReason.IDLE]
+
+
+@pytest.mark.parametrize("phase", [Phase.RECEIVING, Phase.SENDING, Phase.HANDLING])
+def test_time_in_which_the_process_was_stopped_is_not_held_against_anybody(phase):
+    peer = Watched(phase=phase)
+    janitor, _ = make(Limits(idle=10, write=10, handler=10), peer)
+    janitor.look(0)
+    janitor.look(9)
+    janitor.forgive(1000)
+    janitor.look(1009.5)
+    assert peer.ended == []
+    janitor.look(1010)
+    assert len(peer.ended) == 1
 
 
 def test_one_byte_now_and_then_is_not_idle():
