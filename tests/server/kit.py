@@ -251,10 +251,14 @@ def wait_until_idle(server: Server) -> None:
     assert server._registry.wait_empty(Deadline(PATIENCE)), f"still open: {server.connections()}"
 
 
-def wait_arrived(connection: Connection) -> None:
-    """Wait until the server's kernel holds bytes of the peer that the server has not received."""
-    readable, _, _ = select([connection.fileno()], [], [], PATIENCE)
-    assert readable, "the bytes never arrived"
+def wait_arrived(connection: Connection, count: int = 0) -> None:
+    """Wait until the server's kernel has something of the peer for the server to receive, and so many bytes of it."""
+    deadline = Deadline(PATIENCE)
+    while True:
+        readable, _, _ = select([connection.fileno()], [], [], deadline.remaining())
+        assert readable, "nothing arrived"
+        if connection.arrived() >= count:
+            return
 
 
 def drain_begun(server: Server) -> threading.Event:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 from time import monotonic
 
@@ -57,6 +58,24 @@ def test_peers_in_the_middle_of_a_stream_get_a_reply_to_all_that_was_received(se
         assert line["reason"] == "drained"
         assert line["bytes_in"] == line["bytes_out"] == 1 + len(got)
         assert got == (b"BCDEFGHA" * (len(got) // 8 + 1))[: len(got)]
+
+
+def test_urgent_bytes_that_had_arrived_are_answered_too(serve, connect, background, gate):
+    """Out of band, they would end the count of what is there to be answered."""
+    server = serve(gate)
+    begun = drain_begun(server)
+    peer = connect(server)
+    peer.send(b"1")
+    gate.wait_entered()
+    peer.send(b"abc")
+    peer.sock.send(b"!", socket.MSG_OOB)
+    peer.send(b"def")
+    wait_arrived(server.connections()[0], len(b"abc!def"))
+    stop = background(server.stop)
+    assert begun.wait(PATIENCE)
+    gate.open()
+    assert peer.read_to_end() == b"1abc!def"
+    assert stop.result(PATIENCE) == []
 
 
 def test_silent_peers_are_let_go_at_once(serve, connect, log):
