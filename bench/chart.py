@@ -17,7 +17,7 @@ from bench.tables import number, ratio_text
 COLUMNS = 3
 _WIDTH, _GAP, _MARGIN = 330, 26, 20
 # Within a panel: where bars begin, how long the longest is; the rest is for the figure behind it.
-_BAR_LEFT, _BAR_LONGEST = 96, 132
+_BAR_LEFT, _BAR_LONGEST = 102, 128
 _TOP, _ROW, _BAR = 46, 19, 12
 _HEADING = 34
 
@@ -52,13 +52,17 @@ def draw(campaign: Campaign) -> str:
         f'<rect class="back" width="{width}" height="{height}" rx="8"/>',
         f'<text class="head" x="{_MARGIN}" y="{_MARGIN + 14}">echoserver and its peers</text>',
         f'<text class="soft end" x="{width - _MARGIN}" y="{_MARGIN + 14}">median of the rounds, line from least to '
-        f"most, × ratio to {escape(settings.base)}; dashed: the generator was the limit</text>",
+        f"most, × ratio to {escape(settings.base)}, of start-up to the import; dashed: the generator was the limit</text>",
     ]
     top = _MARGIN + _HEADING
     for row, row_height in zip(rows, heights, strict=True):
         for column, (cell, entries) in enumerate(row):
             left = _MARGIN + column * (_WIDTH + _GAP)
-            parts += [f'<g transform="translate({left} {top})">', *_panel(cell, entries, settings.base), "</g>"]
+            parts += [
+                f'<g transform="translate({left} {top})">',
+                *_panel(cell, entries, settings.base_of(cell)),
+                "</g>",
+            ]
         top += row_height
     return "\n".join([*parts, "</svg>", ""])
 
@@ -86,7 +90,7 @@ def _panel(cell: Cell, entries: list[Entry], base: str) -> list[str]:
 def _bar(entry: Entry, top: int, scale: float, base: str) -> list[str]:
     middle, baseline = top + _BAR / 2, top + 10
     ours = entry.server in SERVERS and SERVERS[entry.server].ours
-    colour = entry.server if ours else "base" if entry.server in (base, IMPORTS) else "peer"
+    colour = entry.server if ours else "base" if entry.server == base else "peer"
     name = "import only" if entry.server == IMPORTS else entry.server
     hint = f"<title>{escape(IMPORTED)}</title>" if entry.server == IMPORTS else ""
     lines = [f'<text class="end" x="{_BAR_LEFT - 7}" y="{baseline}">{escape(name)}{hint}</text>']
@@ -99,7 +103,7 @@ def _bar(entry: Entry, top: int, scale: float, base: str) -> list[str]:
         low, high = (_BAR_LEFT + value * scale for value in (entry.low, entry.high))
         lines.append(f'<path class="spread" d="M{low:.1f} {middle - 3:g}v6M{low:.1f} {middle:g}H{high:.1f}m0 -3v6"/>')
     value = f"≥ {number(entry.value)}" if entry.bound else number(entry.value)
-    ratio = f" × {ratio_text(entry.ratio)}" if entry.ratio is not None and entry.server not in (base, IMPORTS) else ""
+    ratio = f" × {ratio_text(entry.ratio)}" if entry.ratio is not None and entry.server != base else ""
     end = _BAR_LEFT + max(entry.high, entry.value) * scale + 7
     lines.append(f'<text x="{end:.1f}" y="{baseline}">{value}<tspan class="soft">{ratio}</tspan></text>')
     return lines

@@ -82,7 +82,7 @@ def row(cell: Cell, entry: Entry, rank: int) -> list[str]:
         f"≥ {number(entry.value)} {BOUND_MARK}" if entry.bound else number(entry.value),
         f"{number(entry.low)} to {number(entry.high)}" if entry.rounds > 1 else "",
         ratio_text(entry.ratio),
-        *(time_text(entry.latency[percentile]) for percentile in PERCENTILES if percentile in entry.latency),
+        *(_time(entry.latency[percentile]) for percentile in PERCENTILES if percentile in entry.latency),
     ]
     return [*figures, ratio_text(entry.beside)] if cell.beside else figures
 
@@ -110,6 +110,10 @@ def number(value: float) -> str:
 def ratio_text(ratio: float | None) -> str:
     """Write a ratio, or nothing where there is none."""
     return "" if ratio is None else f"{ratio:.2f}"
+
+
+def _time(seconds: float) -> str:
+    return time_text(seconds).replace("us", "µs")
 
 
 def _overview_figure(entry: Entry | None) -> str:

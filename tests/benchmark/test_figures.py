@@ -131,7 +131,7 @@ def test_the_chart_has_a_bar_for_each_figure_within_its_panel():
     for panel in panels:
         bars = panel.findall("svg:rect", spaces)
         assert [bar.get("class") for bar in bars] == ["threads", "peer", "base"]
-        assert all(0 < float(bar.get("width")) <= 132 for bar in bars)
+        assert all(0 < float(bar.get("width")) <= 128 for bar in bars)
     width, height = map(float, root.get("viewBox").split()[2:])
     places = [tuple(map(float, re.findall(r"[\d.]+", panel.get("transform")))) for panel in panels]
     assert len(set(places)) == len(cells)
