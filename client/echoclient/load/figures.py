@@ -125,10 +125,9 @@ def throughput_chart(results: Sequence[Result]) -> str:
 def _rates(result: Result) -> list[float]:
     """Return messages a second in each interval; the last is shorter than the others, or empty."""
     timeline = result.timeline
-    last = len(timeline.intervals) - 1
     rates = []
     for index, interval in enumerate(timeline.intervals):
-        width = timeline.width if index < last else result.elapsed - index * timeline.width
+        width = min(timeline.width, result.elapsed - index * timeline.width)
         if width > timeline.width / 10:  # a shorter one says nothing
             rates.append(interval.total() / width)
     return rates

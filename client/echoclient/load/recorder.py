@@ -99,6 +99,7 @@ class Recorder:
         service: from the actual time of sending; only where sending is planned.
         connect: of each connect; only where connections are what is measured.
         answered: messages folded so far.
+        last: when the last of them was, to a tick; ``start`` if there is none.
         payload: bytes of the messages answered, where sizes vary.
     """
 
@@ -110,10 +111,12 @@ class Recorder:
         self.connect = Series()
         self.payload = 0
         self.answered = 0
+        self.last = start
         self.timeline = Timeline()
         self._interval: Counter[int] = Counter()
         self._second = 0
         self._live: Counter[int] = Counter()
+        self._noted = 0
 
     def record(self, count: int, size: int, planned: float, sent: float, now: float) -> None:
         """Take ``count`` messages of ``size`` bytes that were answered ``now``."""
@@ -136,7 +139,7 @@ class Recorder:
 
     def tick(self, now: float) -> None:
         """Close the intervals that have ended by ``now``."""
-        self.fold()
+        self._note_time(now)
         timeline = self.timeline
         while now >= self.start + (len(timeline.intervals) + 1) * timeline.width:
             timeline.intervals.append(self._interval)
@@ -148,12 +151,17 @@ class Recorder:
             timeline.seconds.append(self._second)
             self._second = 0
 
-    def finish(self) -> Timeline:
+    def finish(self, now: float) -> Timeline:
         """Close what is open and return the timeline; the last interval and the last second may be short ones."""
-        self.fold()
+        self._note_time(now)
         self.timeline.intervals.append(self._interval)
         self.timeline.seconds.append(self._second)
         return self.timeline
+
+    def _note_time(self, now: float) -> None:
+        self.fold()
+        if self.answered > self._noted:
+            self.last, self._noted = now, self.answered
 
     def live(self) -> Counter[int]:
         """Return the coarse cells of the intervals that were closed since the last call."""

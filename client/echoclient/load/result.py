@@ -51,7 +51,7 @@ class Result:
         plan: what was asked for.
         started: date and time, UTC, ISO 8601.
         environment: versions and machine, for the reader.
-        elapsed: seconds from the first message to the last reply.
+        elapsed: seconds from the first message to the last reply, or to the end of ``plan.duration`` if that is later.
         answered: messages that were answered, and right.
         lost: messages without an answer, because their connection failed.
         unsent: messages that were due by the clock, and whose time was up before the server took them.

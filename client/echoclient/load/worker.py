@@ -94,12 +94,13 @@ class Worker:
         engine.measuring = True
         engine.lost = 0
         engine.on_tick = self._show
-        workload, recorder, usage, elapsed = self._phase(self._plan.duration, self._share.messages)
-        timeline = recorder.finish()
+        workload, recorder, usage = self._phase(self._plan.duration, self._share.messages)
+        now = time.monotonic()
+        timeline = recorder.finish(now)
         self._say(
             "result",
             {
-                "elapsed": elapsed,
+                "elapsed": self._elapsed(recorder, now),
                 "answered": recorder.answered,
                 "payload": self._payload(recorder),
                 "lost": engine.lost,
@@ -123,7 +124,7 @@ class Worker:
         )
         engine.close()
 
-    def _phase(self, duration: float | None, messages: int | None) -> tuple[Workload, Recorder, Usage, float]:
+    def _phase(self, duration: float | None, messages: int | None) -> tuple[Workload, Recorder, Usage]:
         engine, plan = self._engine, self._plan
         self._go = math.inf
         self._say("ready", {})
@@ -140,7 +141,13 @@ class Worker:
             workload = kind(engine, plan, start + (duration or math.inf), messages)
         meter = _Meter()
         engine.run(workload, recorder)
-        return workload, recorder, meter.read(), time.monotonic() - start
+        return workload, recorder, meter.read()
+
+    def _elapsed(self, recorder: Recorder, now: float) -> float:
+        """Return how long was measured. Waiting in vain for a last few replies is no part of it."""
+        if self._engine.stop or not recorder.answered:
+            return now - recorder.start
+        return max(recorder.last - recorder.start, self._plan.duration or 0)
 
     def _payload(self, recorder: Recorder) -> int:
         if self._plan.smallest == self._plan.largest:

@@ -105,7 +105,8 @@ def filled(ticks: int, *, width: float = 0.1) -> Recorder:
 def test_each_interval_holds_what_happened_in_it():
     recorder = filled(25)
     recorder.record(7, 64, 0.0, 0.0, 0.001)
-    timeline = recorder.finish()
+    timeline = recorder.finish(102.55)
+    assert recorder.last == 102.55
     assert [interval.total() for interval in timeline.intervals] == [1] * 25 + [7]
     assert timeline.seconds == [10, 10, 12]
     assert recorder.answered == 32
@@ -115,12 +116,13 @@ def test_each_interval_holds_what_happened_in_it():
 def test_a_long_silence_is_empty_intervals():
     recorder = filled(1)
     recorder.tick(102.05)
-    assert [interval.total() for interval in recorder.finish().intervals] == [1] + [0] * 20
+    assert recorder.last == pytest.approx(100.1)
+    assert [interval.total() for interval in recorder.finish(102.06).intervals] == [1] + [0] * 20
 
 
 def test_a_long_run_has_wider_intervals_and_loses_nothing():
     ticks = 5 * MOST_INTERVALS + 3
-    timeline = filled(ticks).finish()
+    timeline = filled(ticks).finish(1e6)
     assert len(timeline.intervals) <= MOST_INTERVALS + 1
     assert timeline.width == pytest.approx(0.8)
     assert sum(interval.total() for interval in timeline.intervals) == ticks
@@ -128,7 +130,7 @@ def test_a_long_run_has_wider_intervals_and_loses_nothing():
 
 
 def test_timelines_of_two_processes_add_up_even_if_one_is_wider():
-    narrow, wide = filled(MOST_INTERVALS - 5).finish(), filled(MOST_INTERVALS + 5).finish()
+    narrow, wide = filled(MOST_INTERVALS - 5).finish(1e6), filled(MOST_INTERVALS + 5).finish(1e6)
     assert narrow.width < wide.width
     total = sum(interval.total() for timeline in (narrow, wide) for interval in timeline.intervals)
     narrow.merge(wide)

@@ -30,7 +30,7 @@ def measured(plan: Plan | None = None, seconds: int = 3) -> Result:
         if plan.churn:
             recorder.connect.fresh.append(0.0001)
         recorder.tick((tick + 1) / 10 + 1e-6)
-    timeline = recorder.finish()
+    timeline = recorder.finish(float(seconds))
     return Result(
         plan,
         "2026-01-02T03:04:05+00:00",

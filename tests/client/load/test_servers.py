@@ -183,6 +183,15 @@ def test_a_server_that_answers_short_and_closes(serve, scripts):
     assert not result.ok
 
 
+def test_waiting_in_vain_for_the_last_replies_does_not_lower_the_rate(serve, scripts):
+    def script(talk, data):
+        return b"" if talk.number == 2 else data
+
+    result = load(serve(script).port, duration=0.3, timeout=1.0)
+    assert result.faults.counts == {"TIMEOUT": 1}
+    assert 0.3 <= result.elapsed < 0.9
+
+
 def test_a_server_that_does_not_answer(serve, scripts):
     result = load(serve(scripts.silent).port, messages=8)
     assert kinds(result) == {"TIMEOUT"}
