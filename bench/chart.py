@@ -45,14 +45,17 @@ def draw(campaign: Campaign) -> str:
     heights = [_TOP + _ROW * max(len(entries) for _, entries in row) + _GAP for row in rows]
     width = 2 * _MARGIN + COLUMNS * _WIDTH + (COLUMNS - 1) * _GAP
     height = 2 * _MARGIN + _HEADING + sum(heights)
+    legend = (
+        f"median of the rounds, line from least to most, × ratio to {settings.base}, of start-up to the import; "
+        "dashed: the generator was the limit"
+    )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="Benchmark: {escape(", ".join(server.name for server in settings.servers))}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="back" width="{width}" height="{height}" rx="8"/>',
         f'<text class="head" x="{_MARGIN}" y="{_MARGIN + 14}">echoserver and its peers</text>',
-        f'<text class="soft end" x="{width - _MARGIN}" y="{_MARGIN + 14}">median of the rounds, line from least to '
-        f"most, × ratio to {escape(settings.base)}, of start-up to the import; dashed: the generator was the limit</text>",
+        f'<text class="soft end" x="{width - _MARGIN}" y="{_MARGIN + 14}">{escape(legend)}</text>',
     ]
     top = _MARGIN + _HEADING
     for row, row_height in zip(rows, heights, strict=True):

@@ -126,7 +126,12 @@ def running(server: Server, handler: str = "echo", connections: int = 0) -> Iter
         ServerFailedError: it is not up in time, or died.
     """
     port = _free_port()
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("ECHOSERVER_")}
+    # Compiled modules are kept, as an installation keeps them, or compiling them would be most of starting.
+    environment = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith("ECHOSERVER_") and name != "PYTHONDONTWRITEBYTECODE"
+    }
     with tempfile.TemporaryDirectory(prefix="bench-") as folder, (Path(folder) / "log").open("w+b") as log:
         process = None
         try:
