@@ -108,15 +108,17 @@ def serve(**given: _Given) -> None:
     loaded = _load(given)
     from echoserver.descriptors import make_room
     from echoserver.logs import LogWriter
-    from echoserver.operate import operate
+    from echoserver.operate import operate, shortage_of_threads_as_error
     from echoserver.server import Server
 
-    writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
+    with shortage_of_threads_as_error():
+        writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
     try:
         make_room(loaded.config.max_connections)
         server = Server(loaded.config, log=writer.logger)
         with _signals_as_bytes() as (inbox, outbox):
-            server.start()
+            with shortage_of_threads_as_error():
+                server.start()
             operate(server, writer, inbox, outbox)
     except ConfigError as error:
         raise loaded.locate(error) from None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import signal
 import socket
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from time import monotonic
 from typing import Any
@@ -18,6 +20,15 @@ from echoserver.server import Server
 # What our own threads say on the socket on which signals arrive as their numbers, which begin with 1 and end below 128.
 _DRAINED, _FAILED = 0, 255
 _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+
+
+@contextmanager
+def shortage_of_threads_as_error() -> Iterator[None]:
+    """Turn what `Thread.start` raises when the system starts no more threads into an error for the user."""
+    try:
+        yield
+    except RuntimeError as error:
+        raise EchoServerError(f"cannot start: {error}; allow more processes (ulimit -u, --pids-limit)") from error
 
 
 def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: socket.socket) -> None:
@@ -38,15 +49,21 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
     ------
     BindError
         The server had to stop because it could not go on accepting.
+    EchoServerError
+        The system starts no more threads.
 
     """
     log = writer.logger
+    asked_to_drain = threading.Event()
     cut: list[str] = []
     failures: list[EchoServerError] = []  # as `cut`, written by a thread before it says so on the socket
 
     def drain() -> None:
-        cut.extend(server.stop())
-        outbox.send(bytes([_DRAINED]))
+        asked_to_drain.wait()
+        try:
+            cut.extend(server.stop())
+        finally:
+            outbox.send(bytes([_DRAINED]))
 
     def watch() -> None:
         try:
@@ -55,9 +72,11 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
             failures.append(error)
             outbox.send(bytes([_FAILED]))
 
-    watcher = threading.Thread(target=watch, name="watch", daemon=True)
-    watcher.start()
-    draining = False
+    # Both from the start: when it is time to stop, the system may have no thread to spare.
+    helpers = [threading.Thread(target=work, name=work.__name__, daemon=True) for work in (watch, drain)]
+    with shortage_of_threads_as_error():
+        for helper in helpers:
+            helper.start()
     next_stats = Deadline(server.config.stats_interval)
     while True:
         inbox.settimeout(next_stats.timeout())
@@ -71,14 +90,14 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
             break
         if said == signal.SIGUSR1:
             _dump(server, writer)
-        elif not draining:
-            draining = True
+        elif not asked_to_drain.is_set():
             log.info("draining", connections=len(server.connections()), **_cause(said))
-            threading.Thread(target=drain, name="drain", daemon=True).start()
+            asked_to_drain.set()
         elif said in _STOP_SIGNALS:
             log.warning("cutting", connections=len(server.connections()), **_cause(said))
             server.cut()
-    watcher.join()  # it ends with the server, and may have to say that the server failed while it drained
+    for helper in helpers:
+        helper.join()  # `watch` may yet have to say that the server failed while it drained
     log.info("stopped", cut=cut, **_facts(server, writer))
     if failures:
         raise failures[0]

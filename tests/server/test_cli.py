@@ -283,6 +283,23 @@ def test_an_address_in_use_is_exit_1_and_one_line():
     )
 
 
+@pytest.mark.parametrize("name", ["log-writer", "janitor", "acceptor", "watch", "drain"])
+def test_a_shortage_of_threads_at_the_start_is_exit_1_and_one_line(name, tmp_path):
+    # Python runs a sitecustomize.py on its path before anything else.
+    (tmp_path / "sitecustomize.py").write_text(
+        "import threading\n"
+        "start = threading.Thread.start\n"
+        "def fail(thread):\n"
+        f"    if thread.name == {name!r}:\n"
+        '        raise RuntimeError("can\'t start new thread")\n'
+        "    start(thread)\n"
+        "threading.Thread.start = fail\n"
+    )
+    finished = run("serve", "--port", 0, "--log-level", "error", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert finished.returncode == 1
+    assert error_of(finished).startswith("echoserver: cannot start: can't start new thread; allow more processes ")
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
