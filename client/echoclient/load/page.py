@@ -108,7 +108,7 @@ def _head(results: Sequence[Named]) -> str:
         if not result.ok:
             reasons = [error_text(result)] if error_text(result) != "none" else []
             reasons += [*result.failures, *(["interrupted"] if result.interrupted else [])]
-            lines.append(f'<p class="bad">{who}not everything asked for happened: {escape("; ".join(reasons))}</p>')
+            lines.append(f'<p class="bad">{who}Not everything asked for happened: {escape("; ".join(reasons))}</p>')
         elif len(results) == 1:
             checked = "every byte was the one expected" if result.plan.verify else "the bytes were not compared"
             lines.append(f'<p class="good">Everything asked for happened; {checked}.</p>')
