@@ -8,6 +8,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
+
+# On a busy machine an example takes as long as it takes; the time limit of the whole test is what finds a hang.
+settings.register_profile("echoserver", deadline=None)
+settings.load_profile("echoserver")
 
 
 def _open_sockets() -> set[str]:
