@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import re
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
@@ -311,6 +310,8 @@ def _our_variables(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def _read_file(path: str, told_by: str) -> dict[str, Any]:
+    import tomllib  # most servers start without a file
+
     try:
         with open(path, "rb") as file:
             table = tomllib.load(file)
