@@ -371,6 +371,20 @@ def test_a_peer_of_a_failed_handler_is_told_at_once_and_lingered_with(pair):
     assert connection.discard(1000) == -1
 
 
+def test_a_peer_that_is_let_go_while_it_sends_is_told_the_end_before_it_is_reset(pair):
+    served, peer = pair
+    connection = connection_on(served)
+    peer.send(b"in time")
+    wait_arrived(connection)
+    connection.end(CloseReason.DRAINED)
+    assert connection.serve() is CloseReason.DRAINED
+    peer.send(b"too late")
+    wait_arrived(connection, len(b"too late"))
+    assert connection.start_lingering() is True
+    connection.close()
+    assert peer.read_to_end() == b"in time"
+
+
 def test_no_more_is_discarded_than_asked_for_plus_one_receive(pair):
     served, peer = pair
     connection = connection_on(served, scripted(greet=lambda: 7))

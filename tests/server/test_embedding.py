@@ -241,6 +241,26 @@ def test_connections_are_listed_oldest_first(serve, connect):
     assert [connection.peer for connection in server.connections()] == [peer.name for peer in peers]
 
 
+@pytest.mark.parametrize("is_blocking", [True, False])
+def test_nothing_keeps_a_handler_alive_whose_peer_has_left(serve, connect, is_blocking):
+    """Its memory is the peer's to fill; a server that waits for the next peer must have given it up."""
+    watching, gone = [], threading.Event()
+
+    class Heavy(Handler):
+        blocking = is_blocking
+
+        def __init__(self) -> None:
+            watching.append(weakref.ref(self, lambda _: gone.set() if len(watching) > 1 else None))
+
+        def feed(self, data: bytes) -> bytes:
+            return data
+
+    server = serve(Heavy)
+    assert connect(server).swap(b"hello") == b"hello"
+    assert gone.wait(PATIENCE)
+    assert len(watching) == 2  # the first was made to see whether it can be
+
+
 def test_nothing_keeps_a_stopped_server_alive(mode):
     server = Server(ServerConfig(port=0, mode=mode))
     server.start()

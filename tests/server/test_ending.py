@@ -564,6 +564,17 @@ def test_a_peer_that_never_stops_sending_to_a_failed_handler_is_let_go(serve, co
     assert log.ended(peer)["reason"] == "handler"
 
 
+@pytest.mark.parametrize("mode", ["workers"])
+def test_a_peer_that_is_seen_off_does_not_keep_the_poller_awake(serve, connect, log):
+    server = serve(scripted(feed=raiser(ValueError), blocking=False))
+    peer = connect(server)
+    peer.send(b"?")
+    assert peer.read_to_end() == b""
+    peer.send(b"unwanted" * 1000)
+    assert log.ended(peer)["reason"] == "handler"
+    assert server.stats().workers.inline_turns <= 4
+
+
 # -- the server ends it
 
 

@@ -321,6 +321,7 @@ def test_a_peer_that_never_stops_sending_is_let_go_after_so_many_bytes(running):
     assert calls.finished.get(timeout=PATIENCE) is peer
     assert limits == sorted(limits, reverse=True)  # never asked for more than what is left
     assert sum(min(limit, 4_000_000) for limit in limits) == limits[0]
+    assert limits[-1] > 0  # and not once more after that
 
 
 def test_a_peer_that_drips_is_let_go_after_a_while(running, monkeypatch):

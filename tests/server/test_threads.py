@@ -160,6 +160,35 @@ def test_stop_waits_for_threads_that_have_just_retired(monkeypatch):
     assert not any(thread.is_alive() for _, thread in threads)
 
 
+def test_a_thread_that_is_slow_to_leave_is_waited_for_through_the_one_after_it(monkeypatch):
+    monkeypatch.setattr(echoserver.threads, "IDLE_SECONDS", 0.01)
+    run, leave = echoserver.threads._ServingThread.run, threading.Event()
+    slow: list[threading.Thread] = []
+
+    def run_and_dawdle(thread: threading.Thread) -> None:
+        run(thread)
+        if not slow:
+            slow.append(thread)
+            assert leave.wait(PATIENCE)
+
+    monkeypatch.setattr(echoserver.threads._ServingThread, "run", run_and_dawdle)
+    pool = Pool()
+    first, second = Job(1), Job(2)
+    pool.assign(first)
+    assert first.entered.wait(PATIENCE)
+    assert pool.retired.get(timeout=PATIENCE) is first.thread
+    # It has left all lists, and still runs. The next one to retire sees it off.
+    seen_off, join = threading.Event(), first.thread.join
+    first.thread.join = lambda timeout=None: (seen_off.set(), join(timeout))
+    pool.assign(second)
+    assert seen_off.wait(PATIENCE)
+    assert pool.stop(Deadline(0.05)) == [second.thread]
+    leave.set()
+    assert pool.stop(Deadline(PATIENCE)) == []
+    assert not first.thread.is_alive()
+    assert not second.thread.is_alive()
+
+
 class LateMailbox:
     """A mailbox whose first wait times out exactly when the test has done what must happen in between.
 
