@@ -153,8 +153,9 @@ class Terminal:
             env=environment(**{"TERM": "xterm-256color", **changes}),
         )
         os.close(slave)
-        self.raw = b""  # all there was
-        self._seen = b""  # all there was, without escape sequences
+        self.raw = bytearray()  # all there was
+        self._seen = bytearray()  # all there was, without escape sequences
+        self._looked_at = 0  # so much of `raw` is in `_seen`
         self._mark = 0  # what lies before was matched already
 
     def type(self, text: str | bytes) -> None:
@@ -179,7 +180,7 @@ class Terminal:
         deadline = time.monotonic() + patience
         while (found := self._seen.find(wanted, self._mark)) < 0:
             if not self._read(deadline):
-                raise AssertionError(f"{text!r} is not in {self._seen[self._mark :]!r}")
+                raise AssertionError(f"{text!r} is not in {bytes(self._seen[self._mark :])!r}")
         before = self._seen[self._mark : found]
         self._mark = found + len(wanted)
         return before.decode(errors="replace")
@@ -195,7 +196,11 @@ class Terminal:
         self.raw += data
         for _ in range(data.count(b"\x1b[6n")):
             self.type(b"\x1b[1;1R")  # where is the cursor? In the first line: there is room for all
-        self._seen = ESCAPE_SEQUENCE.sub(b"", self.raw)
+        # An escape sequence that is not whole yet waits for its rest.
+        last = self.raw.rfind(b"\x1b", self._looked_at)
+        end = len(self.raw) if last < 0 or ESCAPE_SEQUENCE.match(self.raw, last) else last
+        self._seen += ESCAPE_SEQUENCE.sub(b"", self.raw[self._looked_at : end])
+        self._looked_at = end
         return bool(data)
 
     def wait(self) -> int:
