@@ -8,14 +8,9 @@ from contextlib import ExitStack
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, settings
 
 from echoserver import Server, ServerConfig
 from server.kit import PATIENCE, Gate, LogLines, Peer
-
-# A loaded machine is slow, and that is no defect.
-settings.register_profile("server", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("server")
 
 MODES = ["threads", "workers"]
 

@@ -6,6 +6,8 @@ import gc
 import logging
 import os
 import socket
+import subprocess
+import sys
 import threading
 import weakref
 from contextlib import nullcontext
@@ -205,6 +207,37 @@ def test_stats_stay_readable_after_the_stop(serve, connect):
     server.stop()
     stats = server.stats()
     assert (stats.accepted, stats.active, stats.bytes_in, stats.bytes_out, stats.replies) == (1, 0, 5, 5, 1)
+
+
+PROGRAM = """
+import signal, socket, sys
+signal.signal(signal.SIGPIPE, signal.SIG_DFL)  # as tools do that write to a pipe
+from echoserver import Server, ServerConfig
+
+def many(data):
+    return data * 400
+
+mode, name = sys.argv[1:]
+handler = many if name == "many" else name
+with Server(ServerConfig(port=0, mode=mode, handler=handler, write_timeout=0.1)) as server:
+    with socket.create_connection(server.address) as peer:
+        try:
+            peer.sendall(bytes(256_000_000), socket.MSG_NOSIGNAL)  # and reads nothing of the replies
+        except OSError:
+            pass
+    with socket.create_connection(server.address) as peer:
+        peer.sendall(b"still here")
+        assert peer.recv(10, socket.MSG_WAITALL) == b"still here"
+assert server.stats().closed["stalled"] == 1
+print("served to the end")
+"""
+
+
+@pytest.mark.parametrize("handler", ["echo", "many"])
+def test_a_program_that_wants_to_die_of_broken_pipes_does_not_die_of_its_peers(mode, handler):
+    command = [sys.executable, "-c", PROGRAM, mode, handler]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE * 3)
+    assert (run.returncode, run.stdout, run.stderr) == (0, "served to the end\n", "")
 
 
 class FailingLog(LogLines):
