@@ -3,8 +3,9 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 PORT   ?= 9000
+SECONDS ?= 60
 
-.PHONY: help serve test check format clean bench bench-quick
+.PHONY: help serve test stress soak check format clean bench bench-quick
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
@@ -20,6 +21,14 @@ serve: $(VENV)/.installed   ## install what is missing and serve on port 9000 (P
 
 test: $(VENV)/.installed    ## run the tests
 	$(BIN)/python -m pytest -m 'not stress'
+
+stress: $(VENV)/.installed  ## hostile peers, a failing system, each with its figure; some 10 minutes
+	@for tool in strace prlimit; do command -v $$tool >/dev/null || { \
+		echo "make: $$tool is missing: apt-get install strace util-linux" >&2; exit 1; }; done
+	$(BIN)/python -m pytest -m stress
+
+soak: $(VENV)/.installed    ## peers of every kind against both modes, and a verdict (SECONDS=60)
+	$(BIN)/python tests/stress/soak.py --seconds $(SECONDS)
 
 check: $(VENV)/.installed   ## lint, format and types
 	$(BIN)/ruff check .

@@ -1,0 +1,294 @@
+"""What hostile, slow and unlucky peers do to the others, to themselves and to the server: each with its figure."""
+
+from __future__ import annotations
+
+import random
+import signal
+import socket
+import struct
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
+from time import monotonic
+
+import pytest
+
+from server.kit import Peer
+from stress.kit import (
+    Abuser,
+    Crowd,
+    compare,
+    descriptor_count,
+    eventually,
+    pause,
+    resident,
+    stats_of,
+    stop,
+    thread_count,
+)
+
+pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
+
+MB = 1_000_000
+
+
+def next_exchange(server) -> float:
+    """Return how long a new peer takes to connect and get a reply, in seconds."""
+    began = monotonic()
+    with Peer(server.address) as peer:
+        assert peer.exchange(b"next") == b"next"
+    return monotonic() - began
+
+
+# -- resets
+
+
+def test_resets_before_the_accept(serve, figures):
+    """While the server is stopped the kernel takes connections; they are reset before anybody accepts them."""
+    server = serve()
+    next_exchange(server)
+    before = descriptor_count(server.process.pid)
+    server.send_signal(signal.SIGSTOP)
+    for _ in range(200):
+        Peer(server.address).reset()
+    server.send_signal(signal.SIGCONT)
+    figures.hold("next connection after 200 resets (s)", next_exchange(server), most=0.1)
+    assert eventually(lambda: stats_of(server)["active"] == 0)
+    assert eventually(lambda: descriptor_count(server.process.pid) <= before)
+    stop(server)
+
+
+def test_resets_in_the_middle_of_a_reply(serve, figures):
+    server = serve()
+    next_exchange(server)
+    before = descriptor_count(server.process.pid)
+    slowest = 0.0
+    for _ in range(100):
+        peer = Peer(server.address)
+        peer.send_what_fits(bytes(8 * MB))
+        peer.reset()
+        slowest = max(slowest, next_exchange(server))
+    figures.hold("slowest of 100 connections, each right after a reset (s)", slowest, most=0.1)
+    assert eventually(lambda: stats_of(server)["active"] == 0)
+    assert eventually(lambda: descriptor_count(server.process.pid) <= before)
+    assert stop(server)["closed"]["reset"] == 100
+
+
+# -- much data
+
+
+def test_ten_megabytes_and_then_the_end(serve, figures):
+    """Send all, half-close, and only then read. What the kernels don't hold meanwhile is taken when reading begins."""
+    server = serve()
+    payload = random.Random(2).randbytes(10 * MB)
+    with Peer(server.address) as peer:
+        fitted = peer.send_what_fits(payload)
+        figures.note("bytes taken before the first read", fitted)
+        assert peer.swap(payload[fitted:]) == payload
+    assert stop(server)["bytes_out"] == 10 * MB
+
+
+def test_a_flood_that_is_never_read(serve, figures):
+    server = serve("--write-timeout", "3s")
+    with Crowd(server.address, peers=10) as crowd:
+        crowd.measure(1.0)
+        before = resident(server.process.pid)
+        with Abuser("never-read", server.port, 100 * MB) as abuser:
+            crowd.measure(1.0)
+            figures.hold("resident memory, of before (%)", 100 * resident(server.process.pid) / before, most=110)
+            assert server.wait_for("connection ended", reason="stalled")
+            figures.note("bytes of 100,000,000 that the kernels took", abuser.line())
+        figures.hold("resident memory afterwards, of before (%)", 100 * resident(server.process.pid) / before, most=110)
+        without, under = compare(lambda: crowd.measure(1.0), lambda: Abuser("never-read", server.port, 100 * MB))
+    figures.note("p99 of the others without (ms)", without * 1000)
+    figures.hold("p99 of the others, times that without", under / without, most=2)
+
+
+def test_a_greedy_pipeliner_beside_polite_peers(serve, figures):
+    server = serve()
+    with Crowd(server.address, peers=20) as crowd:
+        crowd.measure(0.5)
+        without, under = compare(lambda: crowd.measure(1.5), lambda: Abuser("pipeline", server.port, 64))
+    figures.note("p99 of the polite without (ms)", without * 1000)
+    figures.hold("p99 of the polite, times that without", under / without, most=3)
+
+
+def test_resets_beside_polite_peers(serve, figures):
+    server = serve()
+    with Crowd(server.address, peers=20) as crowd, Abuser("resetter", server.port) as abuser:
+        crowd.measure(3.0)
+        figures.note("resets survived", abuser.finish())
+    assert eventually(lambda: stats_of(server)["active"] == 0)
+
+
+# -- more than allowed
+
+
+def test_twice_as_many_as_allowed_are_refused_at_once(serve, figures):
+    server = serve("--max-connections", 50, "--at-limit", "reject")
+    with Crowd(server.address, peers=50) as crowd:
+        crowd.measure(0.5)
+        refused = []
+        for _ in range(50):
+            began = monotonic()
+            with Peer(server.address) as peer:
+                assert peer.read_to_break() == b""
+            refused.append(monotonic() - began)
+        figures.hold("slowest of 50 refusals (s)", max(refused), most=0.1)
+        without, under = compare(lambda: crowd.measure(1.0), lambda: Abuser("storm", server.port))
+        figures.note("p99 of those inside without (ms)", without * 1000)
+        figures.hold("p99 of those inside, times that without", under / without, most=2)
+    assert stop(server)["rejected"] >= 50
+
+
+def test_twice_as_many_as_allowed_wait_and_are_served(serve, figures):
+    server = serve("--max-connections", 50, "--at-limit", "wait")
+    with Crowd(server.address, peers=50) as crowd:
+        crowd.measure(0.5)
+        without, under = compare(lambda: crowd.measure(1.0), lambda: Abuser("crowd-outside", server.port, 50))
+        figures.note("p99 of those inside without (ms)", without * 1000)
+        figures.hold("p99 of those inside, times that without", under / without, most=2)
+    with ExitStack() as inside, ExitStack() as outside:
+        within = [inside.enter_context(Peer(server.address)) for _ in range(50)]
+        assert all(peer.exchange(b"in") == b"in" for peer in within)
+        waiting = [outside.enter_context(Peer(server.address)) for _ in range(50)]
+        for peer in waiting:
+            peer.send(b"waited")
+        began = monotonic()
+        inside.close()
+        assert all(peer.read(6) == b"waited" for peer in waiting)
+        figures.hold("50 who waited, served after the places were free (s)", monotonic() - began, most=1)
+
+
+# -- time limits
+
+
+def test_silence_ends_at_the_idle_timeout(serve, figures):
+    server = serve("--idle-timeout", "3s")
+    with ExitStack() as stack:
+        peers = [stack.enter_context(Peer(server.address)) for _ in range(20)]
+        assert all(peer.exchange(b"x") == b"x" for peer in peers)
+        said = monotonic()
+        ends = []
+        for peer in peers:
+            assert peer.read_to_end() == b""
+            ends.append(monotonic() - said)
+        figures.hold("the silent ended after (s), earliest", min(ends), least=3.0 - 0.05)
+        figures.hold("the silent ended after (s), latest", max(ends), most=4.0)
+
+
+def test_a_byte_now_and_then_is_not_idle_and_still_ends(serve, figures):
+    server = serve("--idle-timeout", "1s", "--max-lifetime", "5s")
+    with Peer(server.address) as peer:
+        began, said = monotonic(), 0
+        peer.sock.settimeout(0.7)
+        while True:
+            try:
+                peer.send(b"x")
+                said += 1
+                while data := peer.sock.recv(10):
+                    assert data == b"x"
+                break
+            except TimeoutError:
+                continue
+        lasted = monotonic() - began
+    figures.hold("bytes said at seven tenths of the idle timeout", said, least=5)
+    figures.hold("the talkative ended after (s)", lasted, least=5.0 - 0.05, most=6.0)
+    assert server.wait_for("connection ended")["reason"] == "expired"
+
+
+def test_a_stopped_process_drops_nobody(serve, figures):
+    """Longer than the idle timeout and the write timeout nobody is served, through no fault of theirs."""
+    server = serve("--idle-timeout", "3s", "--write-timeout", "3s")
+    with ExitStack() as stack:
+        crowd = stack.enter_context(Crowd(server.address, peers=50))
+        crowd.measure(1.0)
+        server.send_signal(signal.SIGSTOP)
+        # Some are in the middle of something, some have just been served.
+        for sock in crowd.socks[:25]:
+            sock.send(b"meanwhile")
+        pause(5.0)
+        server.send_signal(signal.SIGCONT)
+        for sock in crowd.socks[:25]:
+            assert sock.recv(9, socket.MSG_WAITALL) == b"meanwhile"
+        crowd.measure(1.0)
+        figures.hold("connections of 50 dropped", 50 - stats_of(server)["active"], most=0)
+        assert sum(stats_of(server)["closed"].values()) == 0
+
+
+def test_a_rate_limit_delays_and_never_drops(serve, figures):
+    server = serve("--rate-limit", "200kB/s", "--rate-burst", "100kB")
+    payload = random.Random(3).randbytes(700_000)
+    with Peer(server.address) as peer:
+        began = monotonic()
+        assert peer.swap(payload) == payload
+        took = monotonic() - began
+    figures.hold("700 kB at 200 kB/s with a burst of 100 kB (s)", took, least=3.0, most=3.5)
+    with Crowd(server.address, peers=20) as crowd:
+        without, under = compare(lambda: crowd.measure(1.0), lambda: Abuser("pipeline", server.port, 64), rounds=3)
+        figures.note("p99 of the polite beside a limited pipeliner, times that without", under / without)
+
+
+# -- a thousand rounds
+
+
+def test_a_thousand_rounds_that_end_at_random_moments(serve, figures):
+    server = serve()
+    pid = server.process.pid
+
+    def one_round(seed: int) -> int:
+        """Exchange, and leave at a random moment in a random way; every byte that came must be the right one."""
+        chance = random.Random(seed)
+        payload = chance.randbytes(chance.choice([0, 1, 100, 5000, 100_000, 1_000_000]))
+        stay = chance.randrange(len(payload) + 2)
+        got = bytearray()
+        with Peer(server.address) as peer:
+            sender = threading.Thread(target=send_quietly, args=(peer.sock, payload))
+            sender.start()
+            try:
+                while len(got) < stay and (data := peer.sock.recv(min(65536, stay - len(got)))):
+                    got += data
+            except TimeoutError:
+                assert stay > len(payload), "a reply never came"
+            except ConnectionError:
+                pass
+            if chance.random() < 0.7:
+                peer.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            # To shut it down lets go of the sender; what it does to the server is a half-close and then the rest.
+            try:
+                peer.sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                pass
+            sender.join()
+        assert payload.startswith(got)
+        return len(got)
+
+    def send_quietly(sock: socket.socket, payload: bytes) -> None:
+        try:
+            sock.sendall(payload)
+            sock.shutdown(socket.SHUT_WR)
+        except OSError:
+            pass
+
+    def many(count: int, first: int) -> int:
+        with ThreadPoolExecutor(8) as pool:
+            return sum(pool.map(one_round, range(first, first + count)))
+
+    many(200, 10_000)  # memory and threads come up
+    rested = eventually(lambda: stats_of(server)["active"] == 0 and thread_count(pid) <= 14)
+    before = (descriptor_count(pid), thread_count(pid), resident(pid))
+    figures.note("bytes verified", many(1000, 0))
+    assert eventually(lambda: stats_of(server)["active"] == 0)
+    stats = stats_of(server)
+    figures.hold(
+        "accepted - active - closed",
+        stats["accepted"] - stats["active"] - sum(stats["closed"].values()),
+        least=0,
+        most=0,
+    )
+    assert stats["accepted"] == 1200
+    assert rested
+    eventually(lambda: thread_count(pid) <= before[1])  # idle threads stay for five seconds
+    figures.hold("descriptors more than before", descriptor_count(pid) - before[0], most=0)
+    figures.hold("threads more than before", thread_count(pid) - before[1], most=0)
+    figures.hold("resident memory, of before (%)", 100 * resident(pid) / before[2], most=110)
