@@ -210,7 +210,7 @@ def test_no_failure_costs_a_place(serve, connect, log):
     def feed(data: bytes) -> bytes:
         if data == b"fail":
             raise SystemExit("as told")
-        return b"x" * 24_000_000 if data == b"much" else data
+        return b"x" * 12_000_000 if data == b"much" else data
 
     server = serve(scripted(feed=feed), max_connections=1, write_timeout=0.1, idle_timeout=1)
 

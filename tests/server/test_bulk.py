@@ -39,7 +39,7 @@ def moved(monkeypatch) -> list[int]:
 
 
 def test_bulk_data_is_moved_and_comes_back_whole(serve, connect, log, moved):
-    data = noise(16 * MIB)
+    data = noise(8 * MIB)
     peer = connect(serve())
     assert peer.swap(data) == data
     line = log.ended(peer)

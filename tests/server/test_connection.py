@@ -191,13 +191,13 @@ def test_a_receive_that_waits_is_woken(pair, background, serving, reason):
 @pytest.mark.parametrize("reason", [CloseReason.STALLED, CloseReason.KILLED, CloseReason.CUT])
 def test_a_send_that_waits_is_woken_by_an_abrupt_reason(pair, background, serving, reason):
     served, peer = pair
-    connection = connection_on(served, lambda _: b"x" * (24 * MIB))
+    connection = connection_on(served, lambda _: b"x" * (12 * MIB))
     ending = background(serving, connection, served)
     peer.send(b"?")
     assert peer.read(1) == b"x"
     assert connection.end(reason)
     assert ending.result(PATIENCE) is reason
-    assert connection.tally.bytes_out < 24 * MIB
+    assert connection.tally.bytes_out < 12 * MIB
 
 
 @pytest.mark.parametrize("reason", [CloseReason.IDLE, CloseReason.DRAINED])
@@ -253,7 +253,7 @@ def test_it_may_be_ended_before_it_is_served(pair, serving):
 def test_a_cut_goes_over_a_drain_that_is_under_way(pair, background, serving):
     served, peer = pair
     gate = Gate()
-    connection = connection_on(served, lambda data: gate(data) * (24 * MIB))
+    connection = connection_on(served, lambda data: gate(data) * (12 * MIB))
     ending = background(serving, connection, served)
     peer.send(b"?")
     gate.wait_entered()
@@ -313,7 +313,7 @@ def test_how_a_peer_is_shown(pair, address, shown):
 def test_a_reply_is_kept_and_nothing_received_until_it_has_gone(pair):
     served, peer = pair
     served.setblocking(False)
-    connection = connection_on(served, lambda _: b"x" * (24 * MIB))
+    connection = connection_on(served, lambda _: b"x" * (12 * MIB))
     assert connection.turn() is Wants.READ  # the opening
     peer.send(b"1")
     wait_arrived(connection)

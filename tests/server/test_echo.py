@@ -168,7 +168,7 @@ def test_whatever_holds_bytes_is_a_reply(serve, connect, blocking, as_what):
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_reply_far_larger_than_the_socket_takes(serve, connect, blocking):
-    reply = noise(24 * MIB)
+    reply = noise(12 * MIB)
     server = serve(scripted(feed=lambda _: reply, blocking=blocking))
     peer = connect(server)
     peer.send(b"?")
@@ -180,7 +180,7 @@ def test_a_reply_far_larger_than_the_socket_takes(serve, connect, blocking):
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_the_last_words_may_be_large(serve, connect, blocking):
-    words = noise(16 * MIB)
+    words = noise(8 * MIB)
     server = serve(scripted(finish=lambda: words, blocking=blocking))
     assert connect(server).swap(b"ab") == b"ab" + words
 

@@ -56,7 +56,7 @@ def test_a_peer_that_resets_while_it_is_silent(serve, connect, log):
 
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_peer_that_resets_in_the_middle_of_a_reply(serve, connect, log, blocking):
-    server = serve(scripted(feed=lambda data: data * (24 * MIB) if data == b"?" else data, blocking=blocking))
+    server = serve(scripted(feed=lambda data: data * (12 * MIB) if data == b"?" else data, blocking=blocking))
     peer = connect(server)
     peer.send(b"?")
     peer.read(100_000)
@@ -154,7 +154,7 @@ def test_a_peer_that_never_reads_is_stalled(serve, connect, log, blocking):
             tried.append(self)
 
         def say(self, moment: str) -> bytes:
-            return b"x" * (24 * MIB) if moment == self.moment else b""
+            return b"x" * (12 * MIB) if moment == self.moment else b""
 
         def greet(self) -> bytes:
             return self.say("greet")
@@ -176,7 +176,7 @@ def test_a_peer_that_never_reads_is_stalled(serve, connect, log, blocking):
         assert log.ended(peer)["reason"] == "stalled"
         # It was abusing us: it is reset, so that the kernel does not keep megabytes for it.
         with pytest.raises(ConnectionResetError):
-            peer.read(24 * MIB)
+            peer.read(12 * MIB)
     assert monotonic() - begun >= 0.1
     wait_until_idle(server)
 
@@ -193,7 +193,7 @@ def test_a_flood_that_is_never_read_is_stalled(serve, connect, log):
 
 
 def test_last_words_that_nobody_reads_stall_an_idle_peer(serve, connect, log):
-    server = serve(scripted(finish=lambda: b"x" * (24 * MIB)), idle_timeout=0.1, write_timeout=0.1)
+    server = serve(scripted(finish=lambda: b"x" * (12 * MIB)), idle_timeout=0.1, write_timeout=0.1)
     peer = connect(server)
     assert log.ended(peer)["reason"] == "stalled"
 
@@ -207,7 +207,7 @@ def test_a_reply_that_waits_to_be_read_is_not_stalled_once_the_kernel_has_it(ser
 
 
 def test_a_slow_reader_that_keeps_taking_bytes_is_not_stalled(serve, connect, log):
-    reply = bytes(32 * MIB)
+    reply = bytes(16 * MIB)
     server = serve(scripted(feed=lambda _: reply), write_timeout=0.8, idle_timeout=0.05)
     slow = connect(server, receive_buffer=65536)
     slow.send(b"?")
@@ -226,13 +226,13 @@ def test_a_slow_reader_that_keeps_taking_bytes_is_not_stalled(serve, connect, lo
 
 
 def test_limits_that_are_off_end_nobody(serve, connect, log):
-    server = serve(scripted(feed=lambda _: b"x" * (24 * MIB)), idle_timeout=0, write_timeout=0)
+    server = serve(scripted(feed=lambda _: b"x" * (12 * MIB)), idle_timeout=0, write_timeout=0)
     never_reads, silent = connect(server), connect(server)
     never_reads.send(b"?")
     assert never_reads.read(1) == b"x"
     assert silent.swap(b"") == b""
     assert [line["peer"] for line in log.wait_for("connection ended")] == [silent.name]
-    assert never_reads.read(24 * MIB - 1)
+    assert never_reads.read(12 * MIB - 1)
 
 
 @pytest.mark.parametrize("handler", ["upper", lambda data: data.upper()], ids=["inline", "queued"])
@@ -588,11 +588,11 @@ def test_drained(serve, connect, log):
 
 
 def test_cut(serve, connect, log):
-    server = serve(scripted(feed=lambda _: b"x" * (24 * MIB)))
+    server = serve(scripted(feed=lambda _: b"x" * (12 * MIB)))
     peer = connect(server)
     peer.send(b"?")
     assert peer.read(1) == b"x"
     assert server.stop(timeout=0.1) == [f"1 {peer.name}"]
     assert log.ended(peer)["reason"] == "cut"
     assert server.stats().closed["cut"] == 1
-    assert len(peer.read_to_break()) < 24 * MIB
+    assert len(peer.read_to_break()) < 12 * MIB
