@@ -25,17 +25,13 @@ def kinds(result: Result) -> set[str]:
 @pytest.mark.parametrize(
     "parameters",
     [
-        {"messages": 1000},
         {"messages": 1001, "pipeline": 7},
         {"messages": 1000, "smallest": 1, "largest": 3000},
         {"messages": 500, "smallest": 1, "largest": 3000, "pipeline": 5, "processes": 2},
         {"messages": 1003, "processes": 3, "warmup": 0.05},
         {"messages": 12, "smallest": 700_000, "largest": 700_000, "pipeline": 2},
-        {"messages": 300, "rate": 3000.0},
         {"messages": 301, "rate": 3000.0, "processes": 2, "pipeline": 3},
-        {"messages": 200, "churn": True},
         {"messages": 201, "churn": True, "processes": 2, "smallest": 10, "largest": 5000},
-        {"messages": 4, "verify": False},
     ],
     ids=str,
 )
@@ -201,7 +197,7 @@ def test_a_server_that_does_not_answer(serve, scripts):
     assert not result.ok
 
 
-@pytest.mark.parametrize("parameters", [{}, {"pipeline": 3}, {"smallest": 10, "largest": 99}], ids=str)
+@pytest.mark.parametrize("parameters", [{}, {"pipeline": 3}], ids=str)
 def test_a_server_that_says_too_much(serve, scripts, parameters):
     result = load(serve(scripts.extra).port, messages=8, **parameters)
     assert result.faults.total
