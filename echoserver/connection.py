@@ -8,6 +8,7 @@ other thread may ask it to end, with `end()`, which shuts the socket down and so
 from __future__ import annotations
 
 import fcntl
+import signal
 import socket
 import struct
 import sys
@@ -555,6 +556,16 @@ class Connection:
             self._sock.setsockopt(level, option, value)
         except OSError:  # as above
             pass
+
+
+def hold_back_sigpipe() -> None:
+    """Block SIGPIPE in this thread, which is about to serve: a peer that is gone is an error of its connection.
+
+    Python ignores the signal, but a program that writes to pipes may have set it back to its default, and then a send
+    or splice to a connection that was shut down would end the process (signal(7), pthread_sigmask(3)). What a handler
+    starts inherits the mask.
+    """
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
 
 
 def _as_bytes(reply: object) -> bytes:

@@ -255,10 +255,14 @@ class Server:
 
         Raises
         ------
+        ValueError
+            The timeout is negative, or not a number.
         RuntimeError
             It is called from a handler: it would wait for its own connection to end.
 
         """
+        if timeout is not None and not timeout >= 0:
+            raise ValueError(f"{timeout!r} is refused: must be a number of seconds, 0 or more")
         if self._mode.serves_in(current_thread()):
             raise RuntimeError("stop() waits for all connections, and so can't be called from a handler")
         with self._lifecycle:

@@ -12,7 +12,7 @@ from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from echoserver.clock import Deadline
-from echoserver.connection import Connection
+from echoserver.connection import Connection, hold_back_sigpipe
 
 IDLE_SECONDS = 5.0
 
@@ -131,6 +131,7 @@ class _ServingThread(Thread):
         self.mailbox.put(first)
 
     def run(self) -> None:
+        hold_back_sigpipe()
         while isinstance(connection := self._next(), Connection):
             self.name = f"conn-{connection.number}"
             self._serve(connection)

@@ -44,7 +44,7 @@ from time import monotonic
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline, Throttle
-from echoserver.connection import Connection, Wants
+from echoserver.connection import Connection, Wants, hold_back_sigpipe
 from echoserver.errors import ConfigError
 from echoserver.metrics import Phase, WorkerSnapshot
 from echoserver.rate import Pauses
@@ -285,6 +285,7 @@ class Workers:
 
     def _run(self) -> None:
         try:
+            hold_back_sigpipe()
             self._poll()
             self._leave()
         except BaseException as error:  # noqa: BLE001 - a defect; without a poller nobody is served, so the server must end
@@ -456,6 +457,7 @@ class _Worker(Thread):
 
     def run(self) -> None:
         try:
+            hold_back_sigpipe()
             while self._serve_next():
                 pass
         except BaseException as error:  # noqa: BLE001 - kept for the janitor, which logs it and starts a successor

@@ -238,7 +238,7 @@ def test_a_log_that_nobody_reads_any_more_does_not_keep_it_from_ending():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    "module", ["click", "echoserver.cli", "tomllib", "echoserver.config", "structlog", "echoserver.server"]
+    "module", ["click", "echoserver.cli", "ipaddress", "echoserver.config", "structlog", "echoserver.server"]
 )
 def test_a_signal_at_an_early_moment_ends_it_cleanly(module, number):
     with Program("serve", "--port", 0, PYTHONPROFILEIMPORTTIME="1") as program:

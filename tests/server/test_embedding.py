@@ -240,6 +240,13 @@ def test_a_program_that_wants_to_die_of_broken_pipes_does_not_die_of_its_peers(m
     assert (run.returncode, run.stdout, run.stderr) == (0, "served to the end\n", "")
 
 
+@pytest.mark.parametrize("timeout", [-1, -0.001, float("nan")])
+def test_a_stop_refuses_a_timeout_that_is_none(serve, timeout):
+    server = serve()
+    with pytest.raises(ValueError, match="must be a number of seconds, 0 or more"):
+        server.stop(timeout)
+
+
 class FailingLog(LogLines):
     """A log of the embedding program that raises for one event."""
 
