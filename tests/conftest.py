@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,10 @@ from hypothesis import settings
 # On a busy machine an example takes as long as it takes; the time limit of the whole test is what finds a hang.
 settings.register_profile("echoserver", deadline=None)
 settings.load_profile("echoserver")
+
+# A shell starts what it runs in the background with SIGINT ignored, and every process that a test starts would inherit
+# that: what Ctrl-C does could not be tested there.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def _open_sockets() -> set[str]:
