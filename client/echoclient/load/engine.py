@@ -86,7 +86,7 @@ class Engine:
     # -- for workloads
 
     def open_more(self, now: float) -> bool:
-        """Open connections that were never tried, as many as may be under way; say whether all are open or failed."""
+        """Open connections yet to be tried, as many as may be under way; say whether all are open or failed."""
         while self._untried and self._opening < _MOST_OPENING and self._workload.may_open():
             self._open(self._untried.pop(), now)
         return not self._untried and not self._opening
@@ -99,8 +99,9 @@ class Engine:
         self._open(connection, now)
 
     def retire(self, connection: Connection) -> None:
-        """Close a connection whose work is done."""
+        """Close a connection whose work is done; if there is more after the warm-up, it is opened again for that."""
         self._drop(connection)
+        self._untried.append(connection)
 
     def send(self, connection: Connection) -> None:
         """Send what the kernel takes of the connection's unsent bytes, and watch for room for the rest."""

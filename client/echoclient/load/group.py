@@ -106,14 +106,15 @@ class Group:
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             )
+            # Entered while Ctrl-C still waits: it may be delivered as soon as it is let in, and then ends all in the list.
+            worker = WorkerProcess(index, process)
+            self.workers.append(worker)
         except OSError as error:
             raise ClientError(
                 f"load process {index} can't be started: {(error.strerror or str(error)).lower()}"
             ) from error
         finally:
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-        worker = WorkerProcess(index, process)
-        self.workers.append(worker)
         self._selector.register(worker.output, selectors.EVENT_READ, worker)
         worker.tell({"plan": self._plan.to_json(), "index": index, "family": family, "address": address})
 

@@ -95,6 +95,7 @@ class Churn(Closed):
         if self.may_open():
             self._engine.replace(connection, connection.number + self._step, now)
         else:
+            connection.number += self._step
             self._engine.retire(connection)
 
     def may_open(self) -> bool:

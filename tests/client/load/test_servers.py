@@ -135,6 +135,19 @@ def test_every_connection_of_a_churn_has_bytes_of_its_own(serve, scripts):
     assert len(first) == len(set(first)) == 100
 
 
+def test_a_churn_goes_on_after_its_warm_up(serve, scripts):
+    first = []
+
+    def script(_, data):
+        first.append(data)
+        return data
+
+    result = load(serve(script).port, messages=50, churn=True, warmup=0.1)
+    assert result.ok
+    assert result.answered == 50
+    assert len(first) == len(set(first)) > 50  # the warm-up's too, and each has bytes of its own
+
+
 def test_resets_while_churning(serve, scripts):
     chance = random.Random(5)
 
