@@ -106,7 +106,7 @@ class Group:
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             )
-            # Entered while Ctrl-C still waits: it may be delivered as soon as it is let in, and then ends all in the list.
+            # Entered while Ctrl-C still waits: once let in, it may come at any moment, and ends all that are entered.
             worker = WorkerProcess(index, process)
             self.workers.append(worker)
         except OSError as error:
