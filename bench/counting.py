@@ -19,9 +19,10 @@ from typing import cast
 
 import click
 
-from echoserver import connection
-from echoserver.connection import Connection
+from echoserver import nonblocking
+from echoserver.buffer import ReceiveBuffer
 from echoserver.handlers import find_handler
+from echoserver.nonblocking import NonBlockingConnection
 
 _MESSAGE = bytes(64)
 _REPEATS = 40
@@ -34,7 +35,10 @@ class _FakeSocket:
     def recv(self, _size: int) -> bytes:
         return _MESSAGE
 
-    def send(self, data: bytes) -> int:
+    def recv_into(self, _memory: memoryview) -> int:
+        return len(_MESSAGE)
+
+    def send(self, data: memoryview) -> int:
         return len(data)
 
 
@@ -57,12 +61,12 @@ def _of_a_tally(target: ast.expr) -> bool:
     )
 
 
-def without_tally() -> type[Connection]:
-    """Return the class `Connection` of a module that counts nothing."""
-    tree = _WithoutTally().visit(ast.parse(inspect.getsource(connection)))
-    module = ModuleType("connection_without_tally")
-    exec(compile(ast.fix_missing_locations(tree), "connection.py without tally", "exec"), vars(module))  # noqa: S102
-    return cast("type[Connection]", module.Connection)
+def without_tally() -> type[NonBlockingConnection]:
+    """Return the class `NonBlockingConnection` of a module that counts nothing."""
+    tree = _WithoutTally().visit(ast.parse(inspect.getsource(nonblocking)))
+    module = ModuleType("nonblocking_without_tally")
+    exec(compile(ast.fix_missing_locations(tree), "nonblocking.py without tally", "exec"), vars(module))  # noqa: S102
+    return cast("type[NonBlockingConnection]", module.NonBlockingConnection)
 
 
 @dataclass(frozen=True)
@@ -88,28 +92,29 @@ def measure(repeats: int = _REPEATS) -> Cost:
     silent = without_tally()
     with_tally, without, real = [], [], []
     for _ in range(repeats):
-        with_tally.append(_over_fake(Connection))
+        with_tally.append(_over_fake(NonBlockingConnection))
         without.append(_over_fake(silent))
-        real.append(_over_loopback(Connection))
+        real.append(_over_loopback(NonBlockingConnection))
     differences = [one - other for one, other in zip(with_tally, without, strict=True)]
     return Cost(statistics.median(differences), statistics.median(real))
 
 
-def _connection(of_class: type[Connection], sock: socket.socket) -> Connection:
+def _connection(of_class: type[NonBlockingConnection], sock: socket.socket) -> NonBlockingConnection:
     made = of_class(1, sock, ("127.0.0.1", 1), find_handler("echo", {}))
-    made.turn()  # the first one greets
+    made.turn(ReceiveBuffer())  # the first one greets
     return made
 
 
-def _over_fake(of_class: type[Connection]) -> float:
+def _over_fake(of_class: type[NonBlockingConnection]) -> float:
     serve = _connection(of_class, cast("socket.socket", _FakeSocket())).turn
+    buffer = ReceiveBuffer()
     began = time.perf_counter()
     for _ in range(_FAKE_MESSAGES):
-        serve()
+        serve(buffer)
     return (time.perf_counter() - began) / _FAKE_MESSAGES
 
 
-def _over_loopback(of_class: type[Connection]) -> float:
+def _over_loopback(of_class: type[NonBlockingConnection]) -> float:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         theirs = socket.create_connection(listener.getsockname())
         ours, _ = listener.accept()
@@ -118,11 +123,11 @@ def _over_loopback(of_class: type[Connection]) -> float:
         for sock in (theirs, ours):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         ours.setblocking(False)
-        serve = _connection(of_class, ours).turn
+        serve, buffer = _connection(of_class, ours).turn, ReceiveBuffer()
         for _ in range(_REAL_MESSAGES):
             theirs.send(_MESSAGE)
             began = time.perf_counter()
-            serve()
+            serve(buffer)
             times.append(time.perf_counter() - began)
             theirs.recv(len(_MESSAGE))
     return statistics.median(times)

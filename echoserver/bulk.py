@@ -14,6 +14,12 @@ from threading import Lock
 BULK_BYTES = 262_144
 """The most that one move takes."""
 
+WORTH_MOVING = 65_536
+"""What has to wait in the kernel for a move to gain more than asking about it and borrowing a pipe costs."""
+
+STILL_BULK = 16_384
+"""A move of less than this, and the next turn is an ordinary one again."""
+
 _PIPES = 8
 
 

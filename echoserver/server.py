@@ -68,6 +68,8 @@ class _Mode(Protocol):
     """How connections get their threads: `ServingThreads` or `Workers`."""
 
     @property
+    def connection(self) -> type[Connection]: ...
+    @property
     def blocking(self) -> bool: ...
     def start(self) -> None: ...
     def assign(self, connection: Connection) -> None: ...
@@ -146,7 +148,7 @@ class Server:
     def _make_mode(self) -> _Mode:
         config = self.config
         if config.mode == "threads":
-            return ServingThreads(self._serve)
+            return ServingThreads(self._settle)
         if config.dispatch == "inline" and self._factory.blocking:
             name = self._factory.name
             problem = (
@@ -408,7 +410,7 @@ class Server:
     def _admit(self, sock: socket.socket, address: object) -> None:
         """Enter a connection everywhere and start serving it. The slot is its own from here on."""
         self._number += 1
-        connection = Connection(self._number, sock, address, self._factory, self._pipes, self._make_bucket())
+        connection = self._mode.connection(self._number, sock, address, self._factory, self._pipes, self._make_bucket())
         self._metrics.opened(connection.tally)
         self._registry.add(connection)
         try:
@@ -430,11 +432,6 @@ class Server:
         return TokenBucket(rate.count, self._burst.count or rate.count, of_bytes=rate.of_bytes, now=monotonic())
 
     # -- serving
-
-    def _serve(self, connection: Connection) -> None:
-        """Serve a connection to its end, in a serving thread."""
-        connection.serve()
-        self._settle(connection)
 
     def _settle(self, connection: Connection) -> None:
         """Let go of a connection that has ended: close it, or have the janitor do so when its peer has gone quiet."""

@@ -11,6 +11,8 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
+from echoserver.blocking import BlockingConnection
+from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
 from echoserver.connection import Connection, hold_back_sigpipe
 
@@ -22,16 +24,18 @@ class ServingThreads:
 
     Parameters
     ----------
-    serve:
-        Serves one connection to its end, cleans up after it, and raises nothing.
+    settle:
+        Takes over a connection that has ended: lingers with it or closes it. Raises nothing.
 
     """
 
+    connection = BlockingConnection
+    """The kind of connection that this mode serves."""
     blocking = True
     """Whether the sockets of this mode wait in a receive or a send."""
 
-    def __init__(self, serve: Callable[[Connection], None]) -> None:
-        self._serve = serve
+    def __init__(self, settle: Callable[[Connection], None]) -> None:
+        self._settle = settle
         # Guards the attributes below it.
         self._lock = Lock()
         self._idle: list[_ServingThread] = []
@@ -59,14 +63,17 @@ class ServingThreads:
         ------
         RuntimeError
             The system starts no more threads. The connection is still the caller's.
+        MemoryError
+            Nor does it have the memory for one. As above.
 
         """
+        assert isinstance(connection, BlockingConnection)
         with self._lock:
             thread = self._idle.pop() if self._idle else None
         if thread is not None:
             thread.mailbox.put(connection)
             return
-        thread = _ServingThread(self, self._serve, connection)
+        thread = _ServingThread(self, self._settle, connection)
         with self._lock:
             self._all.add(thread)
         try:
@@ -121,26 +128,28 @@ _STOP = _Stop()
 class _ServingThread(Thread):
     """One thread with its mailbox. A daemon: one that a handler never lets go must not keep the process from ending."""
 
-    def __init__(self, pool: ServingThreads, serve: Callable[[Connection], None], first: Connection) -> None:
+    def __init__(self, pool: ServingThreads, settle: Callable[[Connection], None], first: BlockingConnection) -> None:
         super().__init__(name=f"conn-{first.number}", daemon=True)
         self.pool = pool
-        self._serve = serve
+        self._settle = settle
+        self._buffer = ReceiveBuffer()
         # A SimpleQueue is the cheapest way to hand one thing to one waiting thread; nobody needs its size or its
         # task_done.
-        self.mailbox: SimpleQueue[Connection | _Stop] = SimpleQueue()
+        self.mailbox: SimpleQueue[BlockingConnection | _Stop] = SimpleQueue()
         self.mailbox.put(first)
 
     def run(self) -> None:
         hold_back_sigpipe()
-        while isinstance(connection := self._next(), Connection):
+        while isinstance(connection := self._next(), BlockingConnection):
             self.name = f"conn-{connection.number}"
-            self._serve(connection)
+            connection.serve(self._buffer)
+            self._settle(connection)
             del connection  # an idle thread keeps no connection, and so no handler, alive
             self.name = "conn-idle"
             if not self.pool.park(self):
                 return
 
-    def _next(self) -> Connection | _Stop:
+    def _next(self) -> BlockingConnection | _Stop:
         try:
             return self.mailbox.get(timeout=IDLE_SECONDS)
         except Empty:

@@ -43,10 +43,12 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
+from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline, Throttle
-from echoserver.connection import Connection, Wants, hold_back_sigpipe
+from echoserver.connection import Connection, hold_back_sigpipe
 from echoserver.errors import ConfigError
 from echoserver.metrics import Phase, WorkerSnapshot
+from echoserver.nonblocking import NonBlockingConnection, Wants
 from echoserver.rate import Pauses
 
 _EVENTS_A_BATCH = 512
@@ -61,7 +63,7 @@ _ENDING_SECONDS = 0.3
 
 # How urgent, a serial number that keeps equals in order (and a PriorityQueue from comparing connections), when it was
 # queued, and who.
-_Ready = tuple[float, int, float, "Connection | _Stop"]
+_Ready = tuple[float, int, float, "NonBlockingConnection | _Stop"]
 
 
 class _Stop:
@@ -106,6 +108,8 @@ class Workers:
 
     """
 
+    connection = NonBlockingConnection
+    """The kind of connection that this mode serves."""
     blocking = False
     """Whether the sockets of this mode wait in a receive or a send."""
 
@@ -128,15 +132,16 @@ class Workers:
         self._fail = fail
         self._ready = make_queue(order, queue_size)
         self._stopping = Event()
-        self._arrivals: SimpleQueue[Connection] = SimpleQueue()
-        self._departures: SimpleQueue[Connection] = SimpleQueue()
-        self._resting: SimpleQueue[Connection] = SimpleQueue()
-        self._hurried: SimpleQueue[Connection] = SimpleQueue()
+        self._arrivals: SimpleQueue[NonBlockingConnection] = SimpleQueue()
+        self._departures: SimpleQueue[NonBlockingConnection] = SimpleQueue()
+        self._resting: SimpleQueue[NonBlockingConnection] = SimpleQueue()
+        self._hurried: SimpleQueue[NonBlockingConnection] = SimpleQueue()
         self._poller = Thread(target=self._run, name="poller", daemon=True)
         self._bell = -1
         # The poller's own; others read the counters.
-        self._parked: dict[int, Connection] = {}
-        self._pauses: Pauses[Connection] | None = Pauses() if limited else None
+        self._buffer = ReceiveBuffer()
+        self._parked: dict[int, NonBlockingConnection] = {}
+        self._pauses: Pauses[NonBlockingConnection] | None = Pauses() if limited else None
         self._inline = inline
         self._by_service = order == "priority"
         self._serial = itertools.count()
@@ -171,12 +176,13 @@ class Workers:
 
     def assign(self, connection: Connection) -> None:
         """Give the poller a new connection; from any thread."""
+        assert isinstance(connection, NonBlockingConnection)
         if connection.limited:
             connection.when_ended(partial(self.hurry, connection))
         self._arrivals.put(connection)
         self._ring()
 
-    def hurry(self, connection: Connection) -> None:
+    def hurry(self, connection: NonBlockingConnection) -> None:
         """End the pause that a connection may be in, because it has been asked to end; from any thread."""
         with self._lock:
             if not self._poller_gone:
@@ -187,7 +193,7 @@ class Workers:
         """Return whether handlers are called in this thread."""
         return thread is self._poller or (isinstance(thread, _Worker) and thread.pool is self)
 
-    def give_back(self, connection: Connection, wants: Wants) -> None:
+    def give_back(self, connection: NonBlockingConnection, wants: Wants, buffer: ReceiveBuffer) -> None:
         """Take a connection back from the worker that served it a turn, and which must not touch it any more."""
         with self._lock:
             if not self._poller_gone:
@@ -203,10 +209,10 @@ class Workers:
         # The handler was given up by `stop`, and comes back after all. Its connection has been cut: the next turn is
         # the last.
         while wants is not Wants.NOTHING:
-            wants = connection.turn()
+            wants = connection.turn(buffer)
         self._settle(connection)
 
-    def _park(self, connection: Connection, wants: Wants) -> None:
+    def _park(self, connection: NonBlockingConnection, wants: Wants) -> None:
         """Arm a connection for its next turn; it belongs to the poller when this returns, or to whom that gives it."""
         events = _EVENTS[wants] | (0 if self._inline else select.EPOLLONESHOT)
         first = connection.parked_for is Wants.NOTHING
@@ -293,6 +299,7 @@ class Workers:
 
     def _poll(self) -> None:
         poll, parked, inline, pauses = self._epoll.poll, self._parked, self._inline, self._pauses
+        buffer = self._buffer
         while not self._stopping.is_set():
             events = poll(-1 if pauses is None else pauses.timeout(monotonic()), _EVENTS_A_BATCH)
             rung = False
@@ -303,7 +310,7 @@ class Workers:
                     rung = rung or descriptor == self._bell
                 elif not inline:
                     self._enqueue(connection)
-                elif (wants := connection.turn()) is not connection.parked_for:
+                elif (wants := connection.turn(buffer)) is not connection.parked_for:
                     self._park_or_strike(connection, wants)
             connection = None  # or it, and its handler, would live until the next event
             if inline:
@@ -316,7 +323,7 @@ class Workers:
             if pauses is not None:
                 self._take_pauses(pauses)
 
-    def _take_pauses(self, pauses: Pauses[Connection]) -> None:
+    def _take_pauses(self, pauses: Pauses[NonBlockingConnection]) -> None:
         """Let connections pause, and let those go on whose time has come or who have been asked to end."""
         while (connection := _next_of(self._resting)) is not None:
             pauses.add(connection, connection.resume_at)
@@ -331,7 +338,7 @@ class Workers:
         for connection in due:
             if self._inline:
                 self._inline_turns += 1
-                self._park_or_strike(connection, connection.turn())
+                self._park_or_strike(connection, connection.turn(self._buffer))
             else:
                 self._enqueue(connection)
 
@@ -355,13 +362,13 @@ class Workers:
             except Empty:
                 return
             self._ready.task_done()
-            assert isinstance(connection, Connection), (
+            assert isinstance(connection, NonBlockingConnection), (
                 "`stop` queues its signs for the workers after this thread has ended"
             )
             self._finish_off(connection)
 
-    def _finish_off(self, connection: Connection) -> None:
-        while connection.turn() is not Wants.NOTHING:
+    def _finish_off(self, connection: NonBlockingConnection) -> None:
+        while connection.turn(self._buffer) is not Wants.NOTHING:
             pass
         self._strike(connection)
 
@@ -372,7 +379,7 @@ class Workers:
             self._parked[connection.fileno()] = connection
             # The handler may want to speak first, so the first turn comes without an event.
             if self._inline:
-                self._park_or_strike(connection, connection.turn())
+                self._park_or_strike(connection, connection.turn(self._buffer))
             else:
                 self._enqueue(connection)
 
@@ -380,7 +387,7 @@ class Workers:
         while (connection := _next_of(self._departures)) is not None:
             self._strike(connection)
 
-    def _strike(self, connection: Connection) -> None:
+    def _strike(self, connection: NonBlockingConnection) -> None:
         """Let a connection go that has ended: out of the set, and only then closed."""
         del self._parked[connection.fileno()]
         if connection.parked_for is not Wants.NOTHING:
@@ -389,7 +396,7 @@ class Workers:
             self._pauses.discard(connection)
         self._settle(connection)
 
-    def _park_or_strike(self, connection: Connection, wants: Wants) -> None:
+    def _park_or_strike(self, connection: NonBlockingConnection, wants: Wants) -> None:
         if wants is Wants.NOTHING:
             self._strike(connection)
             return
@@ -397,7 +404,7 @@ class Workers:
             self._pauses.add(connection, connection.resume_at)
         self._park(connection, wants)
 
-    def _enqueue(self, connection: Connection) -> None:
+    def _enqueue(self, connection: NonBlockingConnection) -> None:
         tally = connection.tally
         tally.phase = Phase.QUEUED
         # Least attained service first: who has been given least so far.
@@ -434,7 +441,7 @@ def _join(queue: Queue[_Ready], deadline: Deadline) -> bool:
         return not queue.unfinished_tasks
 
 
-def _next_of(queue: SimpleQueue[Connection]) -> Connection | None:
+def _next_of(queue: SimpleQueue[NonBlockingConnection]) -> NonBlockingConnection | None:
     try:
         return queue.get_nowait()
     except Empty:
@@ -454,6 +461,7 @@ class _Worker(Thread):
         self.error: BaseException | None = None
         self.pool = pool
         self._ready = ready
+        self._buffer = ReceiveBuffer()
 
     def run(self) -> None:
         try:
@@ -477,6 +485,6 @@ class _Worker(Thread):
             self.busy = False
             self._ready.task_done()
 
-    def _serve(self, connection: Connection) -> None:
+    def _serve(self, connection: NonBlockingConnection) -> None:
         connection.served_by = get_ident()
-        self.pool.give_back(connection, connection.turn())
+        self.pool.give_back(connection, connection.turn(self._buffer), self._buffer)

@@ -185,11 +185,12 @@ def test_a_cell_beyond_the_descriptor_limit_is_left_out(monkeypatch):
 
 def test_a_connection_without_its_tally_does_the_same_and_counts_nothing():
     from bench.counting import _connection, _FakeSocket
-    from echoserver.connection import Connection, Wants
+    from echoserver.buffer import ReceiveBuffer
+    from echoserver.nonblocking import NonBlockingConnection, Wants
 
-    for of_class, counted in ((Connection, 64), (without_tally(), 0)):
+    for of_class, counted in ((NonBlockingConnection, 64), (without_tally(), 0)):
         served = _connection(of_class, _FakeSocket())
-        assert served.turn().name == Wants.READ.name
+        assert served.turn(ReceiveBuffer()).name == Wants.READ.name
         assert served.tally.bytes_in == served.tally.bytes_out == counted
 
 

@@ -10,8 +10,9 @@ import socket
 import pytest
 
 import echoserver.bulk
+from echoserver.buffer import USUAL_BYTES
 from echoserver.bulk import BULK_BYTES, PipePool, can_splice
-from echoserver.handlers import find_handler
+from echoserver.handlers import HandlerSpec, find_handler
 from echoserver.handlers.echo import Echo
 from server.kit import PATIENCE, Peer, drain_begun, scripted, wait_until_idle
 
@@ -38,10 +39,25 @@ def moved(monkeypatch) -> list[int]:
     return sizes
 
 
-def test_bulk_data_is_moved_and_comes_back_whole(serve, connect, log, moved):
+def swap_at_once(serve, connect, background, data: bytes, handler: HandlerSpec = "echo") -> tuple[Peer, bytes]:
+    """Have much of the data wait for the server when it accepts, so that it surely comes in bulk."""
+    server = serve(handler, max_connections=1)
+    first = connect(server)
+    assert first.exchange(b"x")
+    peer = connect(server)
+    sent = peer.send_what_fits(data)
+    assert sent > 2 * USUAL_BYTES
+    reading = background(peer.read_to_end)
+    first.close()
+    peer.send(data[sent:])
+    peer.finish()
+    return peer, reading.result(PATIENCE)
+
+
+def test_bulk_data_is_moved_and_comes_back_whole(serve, connect, background, log, moved):
     data = noise(8 * MIB)
-    peer = connect(serve())
-    assert peer.swap(data) == data
+    peer, got = swap_at_once(serve, connect, background, data)
+    assert got == data
     line = log.ended(peer)
     assert (line["reason"], line["bytes_in"], line["bytes_out"]) == ("eof", len(data), len(data))
     assert sum(moved) > 0
@@ -49,13 +65,14 @@ def test_bulk_data_is_moved_and_comes_back_whole(serve, connect, log, moved):
 
 
 @pytest.mark.parametrize("refusal", [errno.EMFILE, errno.ENFILE])
-def test_without_a_pipe_the_bytes_are_copied(serve, connect, monkeypatch, moved, refusal):
+def test_without_a_pipe_the_bytes_are_copied(serve, connect, background, monkeypatch, moved, refusal):
     def refuse(*_: object) -> None:
         raise OSError(refusal, os.strerror(refusal))
 
     monkeypatch.setattr(os, "pipe2", refuse)
     data = noise(8 * MIB)
-    assert connect(serve()).swap(data) == data
+    _, got = swap_at_once(serve, connect, background, data)
+    assert got == data
     assert moved == []
 
 
@@ -142,9 +159,10 @@ class Counting(Echo):
 
 
 @pytest.mark.parametrize("handler", [Loud, LoudFromTheStart, bytes.upper])
-def test_a_handler_that_changes_bytes_sees_them_all(serve, connect, moved, handler):
+def test_a_handler_that_changes_bytes_sees_them_all(serve, connect, background, moved, handler):
     data = b"abcdefgh" * MIB
-    assert connect(serve(handler)).swap(data) == data.upper()
+    _, got = swap_at_once(serve, connect, background, data, handler)
+    assert got == data.upper()
     assert moved == []
 
 

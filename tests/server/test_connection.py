@@ -12,12 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoserver.connection import Connection, Wants
+from echoserver.blocking import BlockingConnection
+from echoserver.buffer import ReceiveBuffer
 from echoserver.handlers import HandlerSpec, find_handler
 from echoserver.metrics import CloseReason, Phase
+from echoserver.nonblocking import NonBlockingConnection, Wants
 from server.kit import PATIENCE, Gate, Peer, scripted, tcp_pair, wait_arrived
 
 MIB = 1024 * 1024
+BUFFER = ReceiveBuffer()
 
 
 @pytest.fixture
@@ -27,26 +30,44 @@ def pair() -> Iterator[tuple[socket.socket, Peer]]:
         yield served, peer
 
 
-def connection_on(sock: socket.socket, handler: HandlerSpec = "echo", **options: object) -> Connection:
-    return Connection(1, sock, ("127.0.0.1", 1), find_handler(handler, options))
+def connection_on(sock: socket.socket, handler: HandlerSpec = "echo", **options: object) -> BlockingConnection:
+    return BlockingConnection(1, sock, ("127.0.0.1", 1), find_handler(handler, options))
 
 
-def all_turns(connection: Connection, descriptor: socket.socket) -> CloseReason:
+def turns_on(sock: socket.socket, handler: HandlerSpec = "echo", **options: object) -> NonBlockingConnection:
+    return NonBlockingConnection(1, sock, ("127.0.0.1", 1), find_handler(handler, options))
+
+
+def serve(connection: BlockingConnection) -> CloseReason:
+    return connection.serve(ReceiveBuffer())
+
+
+def all_turns(connection: NonBlockingConnection, descriptor: socket.socket) -> CloseReason:
     """Serve a connection turn by turn, as the workers mode does."""
     descriptor.setblocking(False)
-    poll = select.poll()
-    wants = connection.turn()
+    poll, buffer = select.poll(), ReceiveBuffer()
+    wants = connection.turn(buffer)
     while wants is not Wants.NOTHING:
         poll.register(descriptor, select.POLLIN if wants is Wants.READ else select.POLLOUT)
         assert poll.poll(PATIENCE * 1000), f"nothing came of {wants}"
-        wants = connection.turn()
+        wants = connection.turn(buffer)
     return connection.reason
 
 
+class Serving:
+    """One of the two ways of serving a connection to its end: `serving(connection, its_socket)`."""
+
+    def __init__(self, *, blocking: bool) -> None:
+        self._blocking = blocking
+        self.connection_on = connection_on if blocking else turns_on
+
+    def __call__(self, connection, descriptor: socket.socket) -> CloseReason:
+        return serve(connection) if self._blocking else all_turns(connection, descriptor)
+
+
 @pytest.fixture(params=["serve", "turn"])
-def serving(request: pytest.FixtureRequest):
-    """Both ways of serving a connection to its end: `serving(connection, its_socket)`."""
-    return (lambda connection, _: connection.serve()) if request.param == "serve" else all_turns
+def serving(request: pytest.FixtureRequest) -> Serving:
+    return Serving(blocking=request.param == "serve")
 
 
 # -- arbitrary splits
@@ -68,6 +89,11 @@ class Pieces:
         assert len(piece) <= limit
         return piece
 
+    def recv_into(self, memory: memoryview) -> int:
+        piece = self.recv(len(memory))
+        memory[: len(piece)] = piece
+        return len(piece)
+
     def send(self, data: bytes | memoryview) -> int:
         count = next(self._takes, len(data))
         if count == 0:
@@ -84,7 +110,7 @@ texts = st.lists(st.text(max_size=12).map(lambda text: text.encode("utf-8", "sur
 def through(handler: HandlerSpec, pieces: list[bytes], takes: list[int], **options: object) -> bytes:
     sock = Pieces([piece for piece in pieces if piece], iter(takes))
     connection = connection_on(sock, handler, **options)  # type: ignore[arg-type]
-    assert connection.serve() is CloseReason.EOF
+    assert serve(connection) is CloseReason.EOF
     total = sum(len(piece) for piece in pieces)
     assert (connection.tally.bytes_in, connection.tally.bytes_out) == (total, len(sock.sent))
     return bytes(sock.sent)
@@ -92,8 +118,8 @@ def through(handler: HandlerSpec, pieces: list[bytes], takes: list[int], **optio
 
 def through_turns(handler: HandlerSpec, pieces: list[bytes], takes: list[int], **options: object) -> bytes:
     sock = Pieces([piece for piece in pieces if piece], iter(takes))
-    connection = connection_on(sock, handler, **options)  # type: ignore[arg-type]
-    while connection.turn() is not Wants.NOTHING:
+    connection, buffer = turns_on(sock, handler, **options), ReceiveBuffer()  # type: ignore[arg-type]
+    while connection.turn(buffer) is not Wants.NOTHING:
         pass
     assert connection.reason is CloseReason.EOF
     total = sum(len(piece) for piece in pieces)
@@ -131,7 +157,7 @@ def test_upper_in_utf_8_does_not_depend_on_how_the_stream_is_cut(whole, cuts, ta
 def test_replies_are_counted_as_they_are_given(pieces):
     sock = Pieces(list(pieces), iter(()))
     connection = connection_on(sock, lambda data: data if data[0] % 2 else b"")  # type: ignore[arg-type]
-    connection.serve()
+    serve(connection)
     assert connection.tally.replies == sum(1 for piece in pieces if piece[0] % 2)
 
 
@@ -180,7 +206,7 @@ def test_a_closed_connection_is_ended_no_more(pair, reason):
 )
 def test_a_receive_that_waits_is_woken(pair, background, serving, reason):
     served, peer = pair
-    connection = connection_on(served, scripted(greet=lambda: b"!"))
+    connection = serving.connection_on(served, scripted(greet=lambda: b"!"))
     ending = background(serving, connection, served)
     assert peer.read(1) == b"!"
     assert connection.end(reason)
@@ -191,7 +217,7 @@ def test_a_receive_that_waits_is_woken(pair, background, serving, reason):
 @pytest.mark.parametrize("reason", [CloseReason.STALLED, CloseReason.KILLED, CloseReason.CUT])
 def test_a_send_that_waits_is_woken_by_an_abrupt_reason(pair, background, serving, reason):
     served, peer = pair
-    connection = connection_on(served, lambda _: b"x" * (12 * MIB))
+    connection = serving.connection_on(served, lambda _: b"x" * (12 * MIB))
     ending = background(serving, connection, served)
     peer.send(b"?")
     assert peer.read(1) == b"x"
@@ -216,7 +242,7 @@ def test_what_had_arrived_is_answered_and_nothing_that_comes_later(pair, serving
             wait_arrived(connection)
         return data
 
-    connection = connection_on(served, scripted(feed=feed, finish=lambda: b"."))
+    connection = serving.connection_on(served, scripted(feed=feed, finish=lambda: b"."))
     peer.send(b"1")
     assert serving(connection, served) is reason
     assert b"".join(heard) == b"1" + b"2" * 1000
@@ -233,7 +259,7 @@ def test_an_abrupt_end_answers_nothing_more(pair, serving):
         connection.end(CloseReason.CUT)
         return data
 
-    connection = connection_on(served, scripted(feed=feed, finish=lambda: finished.append(1) or b"bye"))
+    connection = serving.connection_on(served, scripted(feed=feed, finish=lambda: finished.append(1) or b"bye"))
     peer.send(b"1")
     assert serving(connection, served) is CloseReason.CUT
     assert connection.tally.bytes_in == 1
@@ -242,7 +268,7 @@ def test_an_abrupt_end_answers_nothing_more(pair, serving):
 
 def test_it_may_be_ended_before_it_is_served(pair, serving):
     served, peer = pair
-    connection = connection_on(served, scripted(greet=lambda: b"hello ", finish=lambda: b"bye"))
+    connection = serving.connection_on(served, scripted(greet=lambda: b"hello ", finish=lambda: b"bye"))
     peer.send(b"early ")
     wait_arrived(connection)
     assert connection.end(CloseReason.DRAINED)
@@ -253,7 +279,7 @@ def test_it_may_be_ended_before_it_is_served(pair, serving):
 def test_a_cut_goes_over_a_drain_that_is_under_way(pair, background, serving):
     served, peer = pair
     gate = Gate()
-    connection = connection_on(served, lambda data: gate(data) * (12 * MIB))
+    connection = serving.connection_on(served, lambda data: gate(data) * (12 * MIB))
     ending = background(serving, connection, served)
     peer.send(b"?")
     gate.wait_entered()
@@ -271,7 +297,7 @@ def test_a_cut_goes_over_a_drain_that_is_under_way(pair, background, serving):
 def test_the_phase_tells_what_it_is_doing(pair, background, serving, greeting):
     served, peer = pair
     gate, seen = Gate(), []
-    connection = connection_on(served, scripted(greet=lambda: greeting, feed=gate))
+    connection = serving.connection_on(served, scripted(greet=lambda: greeting, feed=gate))
     ending = background(serving, connection, served)
     peer.send(b"hello")
     gate.wait_entered()
@@ -288,8 +314,8 @@ def test_one_that_has_greeted_is_receiving(pair, greeting):
     """Or the janitor would never find a silent peer idle."""
     served, _ = pair
     served.setblocking(False)
-    connection = connection_on(served, scripted(greet=lambda: greeting))
-    assert connection.turn() is Wants.READ
+    connection = turns_on(served, scripted(greet=lambda: greeting))
+    assert connection.turn(BUFFER) is Wants.READ
     assert connection.tally.phase == Phase.RECEIVING
 
 
@@ -304,7 +330,7 @@ def test_one_that_has_greeted_is_receiving(pair, greeting):
     ],
 )
 def test_how_a_peer_is_shown(pair, address, shown):
-    assert Connection(1, pair[0], address, find_handler("echo", {})).peer == shown
+    assert BlockingConnection(1, pair[0], address, find_handler("echo", {})).peer == shown
 
 
 # -- the end of the end
@@ -313,14 +339,14 @@ def test_how_a_peer_is_shown(pair, address, shown):
 def test_a_reply_is_kept_and_nothing_received_until_it_has_gone(pair):
     served, peer = pair
     served.setblocking(False)
-    connection = connection_on(served, lambda _: b"x" * (12 * MIB))
-    assert connection.turn() is Wants.READ  # the opening
+    connection = turns_on(served, lambda _: b"x" * (12 * MIB))
+    assert connection.turn(BUFFER) is Wants.READ  # the opening
     peer.send(b"1")
     wait_arrived(connection)
-    assert connection.turn() is Wants.WRITE
+    assert connection.turn(BUFFER) is Wants.WRITE
     peer.send(b"2")
     wait_arrived(connection)
-    assert connection.turn() is Wants.WRITE
+    assert connection.turn(BUFFER) is Wants.WRITE
     assert connection.tally.bytes_in == 1
 
 
@@ -336,7 +362,7 @@ def test_a_stalled_peer_is_reset(pair):
 def test_a_peer_that_has_everything_is_not_lingered_with(pair, background):
     served, peer = pair
     connection = connection_on(served)
-    serving = background(connection.serve)
+    serving = background(serve, connection)
     assert peer.exchange(b"hello") == b"hello"
     connection.end(CloseReason.IDLE)
     assert serving.result(PATIENCE) is CloseReason.IDLE
@@ -358,7 +384,7 @@ def test_who_ended_it_or_was_cut_is_not_lingered_with(pair, reason):
 def test_a_peer_of_a_failed_handler_is_told_at_once_and_lingered_with(pair):
     served, peer = pair
     connection = connection_on(served, scripted(greet=lambda: 7))
-    assert connection.serve() is CloseReason.HANDLER
+    assert serve(connection) is CloseReason.HANDLER
     assert connection.start_lingering() is True
     assert connection.tally.phase == Phase.LINGERING
     assert peer.read_to_end() == b""
@@ -377,7 +403,7 @@ def test_a_peer_that_is_let_go_while_it_sends_is_told_the_end_before_it_is_reset
     peer.send(b"in time")
     wait_arrived(connection)
     connection.end(CloseReason.DRAINED)
-    assert connection.serve() is CloseReason.DRAINED
+    assert serve(connection) is CloseReason.DRAINED
     peer.send(b"too late")
     wait_arrived(connection, len(b"too late"))
     assert connection.start_lingering() is True
@@ -388,7 +414,7 @@ def test_a_peer_that_is_let_go_while_it_sends_is_told_the_end_before_it_is_reset
 def test_no_more_is_discarded_than_asked_for_plus_one_receive(pair):
     served, peer = pair
     connection = connection_on(served, scripted(greet=lambda: 7))
-    connection.serve()
+    serve(connection)
     connection.start_lingering()
     sent = peer.send_what_fits(bytes(MIB))
     wait_arrived(connection)

@@ -8,6 +8,8 @@ from queue import SimpleQueue
 
 import pytest
 
+from echoserver.blocking import BlockingConnection
+from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
 from echoserver.connection import Connection
 from echoserver.handlers import find_handler
@@ -238,10 +240,10 @@ def test_a_slow_reader_on_a_real_socket_is_spared_as_long_as_it_takes_something(
     """While one blocking send is under way nothing is counted; only the kernel knows whether the peer is reading."""
     served, peer = tcp_pair(receive_buffer=65536)
     reply = bytes(32 * 1024 * 1024)
-    connection = Connection(1, served, peer.sock.getsockname(), find_handler(lambda _: reply, {}))
+    connection = BlockingConnection(1, served, peer.sock.getsockname(), find_handler(lambda _: reply, {}))
     janitor, _ = make(Limits(idle=0, write=10, handler=0), connection)
     with peer:
-        serving = background(connection.serve)
+        serving = background(connection.serve, ReceiveBuffer())
         peer.send(b"?")
         peer.read(1)
         now = 0.0

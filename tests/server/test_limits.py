@@ -7,6 +7,8 @@ from time import monotonic
 
 import pytest
 
+from echoserver.blocking import BlockingConnection
+from echoserver.buffer import ReceiveBuffer
 from echoserver.connection import Connection
 from echoserver.handlers import find_handler
 from echoserver.metrics import CloseReason, Phase
@@ -252,9 +254,9 @@ def test_a_blocked_pause_wakes_at_once(background):
     """One connection by itself, in its thread: the event wakes it, not the clock."""
     served, peer = tcp_pair()
     bucket = TokenBucket(1, 1, of_bytes=True, now=monotonic())
-    connection = Connection(1, served, peer.sock.getsockname(), find_handler("echo", {}), bucket=bucket)
+    connection = BlockingConnection(1, served, peer.sock.getsockname(), find_handler("echo", {}), bucket=bucket)
     with peer:
-        serving = background(connection.serve)
+        serving = background(connection.serve, ReceiveBuffer())
         assert peer.exchange(b"1") == b"1"
         began = monotonic()
         assert connection.end(CloseReason.EXPIRED)

@@ -11,13 +11,13 @@ from queue import Empty, SimpleQueue
 import pytest
 
 import echoserver.threads
+from echoserver.blocking import BlockingConnection
 from echoserver.clock import Deadline
-from echoserver.connection import Connection
 from echoserver.threads import ServingThreads
 from server.kit import PATIENCE, wait_until_idle
 
 
-class Job(Connection):
+class Job(BlockingConnection):
     """A connection as far as the threads need one: it is served until the test lets go of it."""
 
     def __init__(self, number: int, *, held: bool = False) -> None:
@@ -29,7 +29,7 @@ class Job(Connection):
         if not held:
             self.let_go.set()
 
-    def run(self) -> None:
+    def serve(self, _buffer) -> None:
         self.thread = threading.current_thread()
         self.name = self.thread.name
         self.entered.set()
@@ -40,7 +40,7 @@ class Pool(ServingThreads):
     """Serving threads that report, one by one, who has gone idle and who has retired."""
 
     def __init__(self) -> None:
-        super().__init__(lambda connection: connection.run())
+        super().__init__(lambda connection: None)
         self.parked: SimpleQueue[threading.Thread] = SimpleQueue()
         self.retired: SimpleQueue[threading.Thread] = SimpleQueue()
 
@@ -216,9 +216,9 @@ def serve_one_with(pool: Pool, mailbox: LateMailbox) -> threading.Thread:
     """Have a thread serve one job and then wait at this mailbox."""
 
     class Swap(Job):
-        def run(self) -> None:
+        def serve(self, buffer) -> None:
             threading.current_thread().mailbox = mailbox
-            super().run()
+            super().serve(buffer)
 
     pool.assign(Swap(1))
     thread = pool.parked.get(timeout=PATIENCE)

@@ -1,0 +1,166 @@
+"""A connection that has a thread to itself, which waits in its receives and sends."""
+
+from __future__ import annotations
+
+import socket
+from threading import Event, get_ident
+from time import monotonic
+
+from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.bulk import WORTH_MOVING, PipePool
+from echoserver.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
+from echoserver.handlers import HandlerFactory
+from echoserver.kernel import unread
+from echoserver.metrics import CloseReason, Phase
+from echoserver.rate import TokenBucket
+
+# A look-up less on the message path than the attributes of the class.
+_RECEIVING, _SENDING = Phase.RECEIVING, Phase.SENDING
+
+_RECEIVES_NOT_ASKED = 15
+
+
+class BlockingConnection(Connection):
+    """One peer, served by one thread from the first byte to the last."""
+
+    __slots__ = ("_hurry", "_not_asking")
+
+    def __init__(
+        self,
+        number: int,
+        sock: socket.socket,
+        address: object,
+        factory: HandlerFactory,
+        pipes: PipePool | None = None,
+        bucket: TokenBucket | None = None,
+    ) -> None:
+        super().__init__(number, sock, address, factory, pipes, bucket)
+        self._not_asking = 0  # for how many long receives `_move_more` won't ask what they left; the owner's own
+
+    def serve(self, buffer: ReceiveBuffer) -> CloseReason:
+        """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing.
+
+        Parameters
+        ----------
+        buffer:
+            The serving thread's own.
+
+        """
+        self.served_by = get_ident()
+        try:
+            self._say(self._open())
+            self.tally.phase = _RECEIVING
+            if self._bucket is not None:
+                self._serve_limited(self._bucket)
+            elif self._unchanged:
+                self._send_back(buffer)
+            else:
+                self._converse()
+            self._answer_what_arrived()
+            self.reason = self.ending or CloseReason.EOF
+            if self.reason not in ABRUPT:
+                self._say(self._ask("finish"))
+        except HandlerFailedError as failure:
+            self._failed(CloseReason.HANDLER, failure.__cause__)
+        except OSError as error:
+            self._failed(CloseReason.RESET, error)
+        except Exception as error:  # noqa: BLE001 - a defect of ours; it ends this connection and nothing else
+            self._failed(CloseReason.KILLED, error)
+        return self.reason
+
+    def _send_back(self, buffer: ReceiveBuffer) -> None:
+        """Send back what comes, out of the memory it was received into, up to the end of input."""
+        receive, send, memory, tally = self._receive_into, self._send, buffer.usual, self.tally
+        size, part = buffer.size, buffer.part
+        while self.ending is None and (count := receive(memory)):
+            tally.bytes_in += count
+            tally.phase = _SENDING
+            if count != size:
+                size, part = count, buffer.first(count)
+            sent = send(part)
+            tally.bytes_out += sent
+            if sent != count:
+                self._send_rest(part[sent:])
+            tally.replies += 1
+            if count >= USUAL_BYTES:  # filled: there may be more
+                memory = self._move_more(buffer)
+            tally.phase = _RECEIVING
+
+    def _move_more(self, buffer: ReceiveBuffer) -> memoryview:
+        """Send back, without copying it, what a receive left behind; return the memory to receive into next.
+
+        Asking the kernel how much it left is a system call. Where that finds little, as with messages that are not much
+        longer than the usual receive, the next ones are received whole and not asked about.
+        """
+        if self._not_asking:
+            self._not_asking -= 1
+            return buffer.whole
+        moved = False
+        while self._pipes is not None and self.ending is None and unread(self._sock) >= WORTH_MOVING:
+            pipe = self._pipes.borrow()
+            if pipe is None:
+                break
+            count, rest = self._move(pipe)
+            if not count:  # the next byte is an urgent one, which only a receive takes
+                break
+            # Of a blocking socket there is no rest but after it was shut down, and then sending says so.
+            self._say(rest)
+            moved = True
+        if moved:
+            return buffer.usual
+        self._not_asking = _RECEIVES_NOT_ASKED
+        return buffer.whole
+
+    def _converse(self) -> None:
+        """Have the handler answer what comes, up to the end of input."""
+        receive, tally = self._receive, self.tally
+        while self.ending is None and (data := receive(RECEIVE_BYTES)):
+            self._say(self._reply(data))
+            tally.phase = _RECEIVING
+
+    def _serve_limited(self, bucket: TokenBucket) -> None:
+        """Answer the peer no faster than the rate limit allows, up to the end of input or until asked to end."""
+        self._hurry = Event()
+        self.when_ended(self._hurry.set)
+        while self.ending is None:
+            if wait := bucket.wait(monotonic()):
+                self.tally.phase = Phase.PAUSED
+                self._hurry.wait(wait)
+                continue
+            self.tally.phase = _RECEIVING
+            data = self._receive(bucket.most(RECEIVE_BYTES))
+            if not data:
+                return
+            bucket.spend(len(data), monotonic())
+            self._say(self._reply(data))
+
+    def _say(self, reply: bytes) -> None:
+        """Send all of a reply."""
+        if not reply:
+            return
+        tally = self.tally
+        tally.phase = _SENDING
+        sent = self._send(reply)
+        tally.bytes_out += sent
+        if sent != len(reply):
+            self._send_rest(memoryview(reply)[sent:])
+        tally.replies += 1
+
+    def _send_rest(self, rest: memoryview) -> None:
+        """Go on where a send stopped. The kernel takes all, but for a thread that was woken in the middle to end."""
+        while rest:
+            sent = self._send(rest)
+            self.tally.bytes_out += sent
+            rest = rest[sent:]
+
+    def _answer_what_arrived(self) -> None:
+        """Answer the bytes that had come when the server asked this connection to end, and no later ones.
+
+        A peer that never stops sending can so not hold up a drain. An abrupt end answers nothing more.
+        """
+        if self.ending is None or self.ending in ABRUPT:
+            return
+        left = unread(self._sock)
+        while left > 0 and self.ending not in ABRUPT and (data := self._receive(min(left, RECEIVE_BYTES))):
+            left -= len(data)
+            self._say(self._reply(data))
