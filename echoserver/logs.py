@@ -11,8 +11,11 @@ import logging
 import os
 import select
 from collections.abc import Mapping, MutableMapping
-from queue import Full, Queue
-from threading import Lock, Thread
+from datetime import UTC, datetime
+from itertools import accumulate
+from json import JSONEncoder
+from queue import Empty, Full, Queue
+from threading import Event, Lock, Thread
 from time import time
 from traceback import TracebackException
 from typing import Any, cast
@@ -24,6 +27,10 @@ from echoserver.clock import Deadline, Throttle
 
 QUEUE_LINES = 16384
 _REPORT_EVERY = 1.0
+# Between two batches, so that a server that ends thousands of connections a second doesn't wake the writer for each: to
+# wake it, and to let it have the interpreter's lock, costs more than to render the line.
+_GATHER_SECONDS = 0.01
+_BATCH_LINES = 256
 # Printed below the line on a terminal, and not in it.
 _MANY_LINES = ("exception", "stack")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -62,6 +69,7 @@ class LogWriter:
         self._queue: Queue[EventDict | None] = Queue(queue_lines)
         # Guards the two counts. A lock and not the metrics' semaphore: every lost line passes here, on serving threads.
         self._lock = Lock()
+        self._closing = Event()
         self._dropped = 0
         self._unreported = 0
         self.logger: FilteringBoundLogger = structlog.wrap_logger(
@@ -81,6 +89,7 @@ class LogWriter:
     def close(self, timeout: float) -> bool:
         """Write what is queued and end the thread; return whether that took less than `timeout` seconds."""
         deadline = Deadline(timeout)
+        self._closing.set()
         try:
             self._queue.put(None, timeout=deadline.timeout())
         except Full:
@@ -98,53 +107,81 @@ class LogWriter:
         try:
             self._queue.put_nowait(event)
         except Full:
-            self._lost()
+            self._lost(1)
         raise structlog.DropEvent
 
     def _write_all(self) -> None:
-        report = Throttle(_REPORT_EVERY)
-        while (event := self._queue.get()) is not None:
-            if not self._write(event):
-                self._lost()
+        report, more = Throttle(_REPORT_EVERY), True
+        while more:
+            events, more = self._next_batch()
+            self._lost(len(events) - self._write(events))
             self._report_lost(report)
+            if more:
+                self._closing.wait(_GATHER_SECONDS)
         self._report_lost(Throttle(0))
+
+    def _next_batch(self) -> tuple[list[EventDict], bool]:
+        """Wait for an event; return it with those behind it, and whether there will be more."""
+        batch: list[EventDict] = []
+        event = self._queue.get()
+        while event is not None:
+            batch.append(event)
+            if len(batch) == _BATCH_LINES:
+                return batch, True
+            try:
+                event = self._queue.get_nowait()
+            except Empty:
+                return batch, True
+        return batch, False
 
     def _report_lost(self, throttle: Throttle) -> None:
         with self._lock:
             count = self._unreported
         if count and throttle.ready():
             report = {"event": "log lines dropped", "level": "warning", "timestamp": time(), "lines": count}
-            if self._write(report):
+            if self._write([report]):
                 with self._lock:
                     self._unreported -= count  # more may have been lost while this was written
 
-    def _lost(self) -> None:
-        with self._lock:
-            self._dropped += 1
-            self._unreported += 1
+    def _lost(self, count: int) -> None:
+        if count:
+            with self._lock:
+                self._dropped += count
+                self._unreported += count
 
-    def _write(self, event: EventDict) -> bool:
-        """Render and write an event; return whether that worked: the disk may be full, the pipe closed."""
+    def _write(self, events: list[EventDict]) -> int:
+        """Render and write events; return how many got there: the disk may be full, the pipe closed."""
+        lines = [line for line in map(self._line, events) if line is not None]
+        text = memoryview(b"".join(lines))
+        written = 0
+        try:
+            # The descriptor itself, with no buffer between: a daemon thread stuck in a buffer's lock can't be left
+            # behind at exit.
+            while written < len(text):
+                try:
+                    written += os.write(self._descriptor, text[written:])
+                except BlockingIOError:  # somebody made the terminal or pipe non-blocking for all its users
+                    select.select([], [self._descriptor], [])
+        except Exception:  # noqa: BLE001 - whatever it was, the caller counts the lines as lost
+            return sum(end <= written for end in accumulate(map(len, lines)))
+        return len(lines)
+
+    def _line(self, event: EventDict) -> bytes | None:
+        """Render an event; return `None` if what is in it can't be."""
         try:
             rendered: Any = event
             for process in self._render:
                 rendered = process(None, "", rendered)
-            line = memoryview(f"{rendered}\n".encode("utf-8", "backslashreplace"))
-            # The descriptor itself, with no buffer between: a daemon thread stuck in a buffer's lock can't be left
-            # behind at exit.
-            while line:
-                try:
-                    line = line[os.write(self._descriptor, line) :]
-                except BlockingIOError:  # somebody made the terminal or pipe non-blocking for all its users
-                    select.select([], [self._descriptor], [])
-        except Exception:  # noqa: BLE001 - whatever it was, the caller counts the line as lost
-            return False
-        return True
+            return f"{rendered}\n".encode("utf-8", "backslashreplace")
+        except Exception:  # noqa: BLE001 - a handler's error that can't be shown, for one; the caller counts it as lost
+            return None
 
 
 def _renderers(*, console: bool, colours: bool) -> list[Processor]:
     if not console:
-        return [_utc, _traceback, structlog.processors.JSONRenderer(default=str, ensure_ascii=True)]
+        # Made once: `json.dumps` makes an encoder for each line.
+        encode = JSONEncoder(default=str).encode
+        return [_utc, _traceback, structlog.processors.JSONRenderer(lambda event, **_: encode(event))]
     renderer = structlog.dev.ConsoleRenderer(
         colors=colours, sort_keys=False, pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
     )
@@ -152,16 +189,12 @@ def _renderers(*, console: bool, colours: bool) -> list[Processor]:
 
 
 def _utc(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    from datetime import UTC, datetime
-
     moment = datetime.fromtimestamp(event.pop("timestamp"), UTC).isoformat(timespec="milliseconds")
     # First what every line has, so that the eye finds it.
     return {"timestamp": moment, "level": event.pop("level"), "event": event.pop("event"), **event}
 
 
 def _local_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    from datetime import datetime
-
     event["timestamp"] = datetime.fromtimestamp(event["timestamp"]).strftime("%H:%M:%S.%f")[:-3]
     return event
 

@@ -34,6 +34,7 @@ from echoserver.registry import ConnectionRegistry
 from echoserver.threads import ServingThreads
 from echoserver.workers import Workers
 
+_ACCEPTED_BLOCKING = sys.platform == "linux"
 _GRACE_AFTER_CUT = 0.4
 _GRACE_WHEN_STUCK = 0.2
 _GRACE_AFTER_DRAIN = 5.0
@@ -266,8 +267,9 @@ class Server:
         self._metrics.opened(connection.tally)
         self._registry.add(connection)
         try:
-            # What it inherits from the listener differs between systems.
-            sock.setblocking(self._mode.blocking)
+            # On Linux it is blocking as accepted; elsewhere it is as its listener (accept(2), NOTES).
+            if not (self._mode.blocking and _ACCEPTED_BLOCKING):
+                sock.setblocking(self._mode.blocking)
             self._mode.assign(connection)
         except (OSError, RuntimeError, MemoryError) as error:
             # The peer has reset it already, or the system starts no more threads: this peer is lost, and nothing else.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gc
 import json
 import logging
@@ -15,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+import echoserver.logs
 from echoserver.logs import LogWriter, library_logger
 
 PATIENCE = 10.0
@@ -87,9 +89,10 @@ def lost(monkeypatch):
     semaphore = threading.Semaphore(0)
     really = LogWriter._lost
 
-    def lose(writer: LogWriter) -> None:
-        really(writer)
-        semaphore.release()
+    def lose(writer: LogWriter, count: int) -> None:
+        really(writer, count)
+        for _ in range(count):
+            semaphore.release()
 
     monkeypatch.setattr(LogWriter, "_lost", lose)
     return semaphore
@@ -312,6 +315,37 @@ def test_a_full_disk_costs_lines_which_are_reported_when_there_is_room(lost):
     assert [line["event"] for line in found] == ["room again", "log lines dropped"]
     assert found[1]["lines"] == 5
     assert found[1]["level"] == "warning"
+
+
+def test_a_batch_that_is_written_in_part_loses_the_rest(monkeypatch):
+    """A line that got there in part is lost too: nobody can read it."""
+    written = []
+
+    def write(_descriptor: int, text: memoryview) -> int:
+        if written:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        written.append(bytes(text[:-5]))
+        return len(text) - 5
+
+    held, entered = threading.Event(), threading.Event()
+    next_batch = LogWriter._next_batch
+
+    def late(writer: LogWriter):
+        entered.set()
+        assert held.wait(PATIENCE)
+        return next_batch(writer)
+
+    monkeypatch.setattr(LogWriter, "_next_batch", late)
+    writer = LogWriter(2, "info", "json")
+    assert entered.wait(PATIENCE)
+    for _ in range(4):
+        writer.logger.info("line")
+    with monkeypatch.context() as patched:
+        patched.setattr(echoserver.logs.os, "write", write)
+        held.set()
+        assert writer.close(PATIENCE)
+    assert writer.dropped == 1
+    assert written[0].count(b"\n") == 3
 
 
 def test_a_value_that_cannot_be_shown_costs_its_line_alone(json_log, lost):
