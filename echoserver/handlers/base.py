@@ -48,7 +48,8 @@ class Handler:
 def feed_unchanged(_handler: Handler, data: bytes) -> bytes:
     """Return the bytes themselves: the `feed` of a handler that does nothing to them.
 
-    A connection recognises this very function, and then moves bulk data without copying it.
+    A connection recognises this very function. Then it sends the bytes back out of the memory they were received into,
+    and moves bulk data without copying it, and calls no handler for either.
     """
     return data
 
