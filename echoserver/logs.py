@@ -31,6 +31,7 @@ _REPORT_EVERY = 1.0
 # wake it, and to let it have the interpreter's lock, costs more than to render the line.
 _GATHER_SECONDS = 0.01
 _BATCH_LINES = 256
+_PATIENCE = 1.0
 # Printed below the line on a terminal, and not in it.
 _MANY_LINES = ("exception", "stack")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -72,11 +73,16 @@ class LogWriter:
         self._closing = Event()
         self._dropped = 0
         self._unreported = 0
+        wrapper = structlog.make_filtering_bound_logger(_LEVELS[level])
+        add_level = structlog.processors.add_log_level
         self.logger: FilteringBoundLogger = structlog.wrap_logger(
-            self,
-            wrapper_class=structlog.make_filtering_bound_logger(_LEVELS[level]),
-            processors=[structlog.processors.add_log_level, self._enqueue],
+            self, wrapper_class=wrapper, processors=[add_level, self._enqueue]
         )
+        """For every thread: it never waits."""
+        self.patient_logger: FilteringBoundLogger = structlog.wrap_logger(
+            self, wrapper_class=wrapper, processors=[add_level, self._enqueue_patiently]
+        )
+        """For the thread that reports to people, and serves nobody: where the queue is full, it waits a second."""
         self._thread = Thread(target=self._write_all, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -99,13 +105,19 @@ class LogWriter:
 
     def _enqueue(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> EventDict:
         """Queue an event as it is, as the chain's last processor: rendering costs far more, and is the writer's."""
+        return self._put(event, 0)
+
+    def _enqueue_patiently(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> EventDict:
+        return self._put(event, _PATIENCE)
+
+    def _put(self, event: MutableMapping[str, Any], patience: float) -> EventDict:
         event["timestamp"] = time()
         error = event.pop("exc_info", None)
         if isinstance(error, BaseException):
             # Where the error arose, without the frames and all that they hold, which would wait in the queue with it.
             event["exception"] = TracebackException.from_exception(error)
         try:
-            self._queue.put_nowait(event)
+            self._queue.put(event, block=patience > 0, timeout=patience)
         except Full:
             self._lost(1)
         raise structlog.DropEvent
@@ -116,7 +128,7 @@ class LogWriter:
             events, more = self._next_batch()
             self._lost(len(events) - self._write(events))
             self._report_lost(report)
-            if more:
+            if more and len(events) < _BATCH_LINES:
                 self._closing.wait(_GATHER_SECONDS)
         self._report_lost(Throttle(0))
 

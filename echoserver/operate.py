@@ -98,7 +98,7 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
             server.cut()
     for helper in helpers:
         helper.join()  # `watch` may yet have to say that the server failed while it drained
-    log.info("stopped", cut=cut, **_facts(server, writer))
+    writer.patient_logger.info("stopped", cut=cut, **_facts(server, writer))
     if failures:
         raise failures[0]
 
@@ -116,7 +116,7 @@ def _facts(server: Server, writer: LogWriter) -> dict[str, Any]:
 def _dump(server: Server, writer: LogWriter) -> None:
     """Log the counters, a line for each connection, and all threads by name."""
     log, now = writer.logger, monotonic()
-    log.info("stats", **_facts(server, writer))
+    writer.patient_logger.info("stats", **_facts(server, writer))
     for connection in server.connections():
         tally = connection.tally
         log.info(
