@@ -236,12 +236,13 @@ def compare(
     measure: Callable[[], list[float]],
     abuse: Callable[[], AbstractContextManager[object]],
     *,
+    instead: Callable[[], AbstractContextManager[object]] = nullcontext,
     rounds: int = 5,
 ) -> tuple[float, float]:
     """Return the p99 in seconds without and with the abuse: medians over interleaved rounds."""
     without, under = [], []
     for _ in range(rounds):
-        with nullcontext():
+        with instead():
             without.append(p99(measure()))
         with abuse():
             under.append(p99(measure()))
