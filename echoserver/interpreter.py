@@ -14,7 +14,7 @@ STACK_BYTES = 4 * 1024 * 1024
 JSON from a peer overflows the stack of CPython 3.13 before the interpreter's own limit of recursion is met."""
 
 _THREADS_WITHOUT_HARM = 1000
-_SECONDS_PER_THREAD = 20e-6
+_SECONDS_PER_THREAD = 50e-6
 """What a thread takes for its turn with the interpreter's lock, its wake-up included."""
 
 
@@ -23,7 +23,7 @@ def make_ready_for_threads(count: int) -> None:
 
     A thread that has waited for the lock for a switch interval wakes up to ask for it. Where thousands wait, each for
     longer than that, their waking takes all the time there is, and the one whose turn it is waits behind them. So the
-    interval grows with their number, to what it takes until each has had its turn: 165 milliseconds for 9,000 threads.
+    interval grows with their number, to what it takes until each has had its turn: 0.4 seconds for 9,000 threads.
     Threads that move bytes don't feel it, since they let go of the lock at every system call; beside a handler that
     computes, the others wait longer.
     """

@@ -28,13 +28,13 @@ def settings_after(count: int, before: str = "") -> tuple[float, int]:
     return float(interval), int(stack)
 
 
-@pytest.mark.parametrize(("count", "interval"), [(0, 0.005), (1000, 0.005), (2000, 0.025), (9000, 0.165)])
+@pytest.mark.parametrize(("count", "interval"), [(0, 0.005), (1000, 0.005), (2000, 0.055), (9000, 0.405)])
 def test_the_switch_interval_grows_with_the_threads_and_never_shrinks(count, interval):
     assert settings_after(count) == (pytest.approx(interval, rel=1e-3), 4 * 1024 * 1024)
 
 
 def test_an_interval_that_was_set_before_grows_too():
-    assert settings_after(2000, "sys.setswitchinterval(0.1)")[0] == pytest.approx(0.12, rel=1e-3)
+    assert settings_after(2000, "sys.setswitchinterval(0.1)")[0] == pytest.approx(0.15, rel=1e-3)
 
 
 def test_an_embedding_program_keeps_its_own(serve, connect):
