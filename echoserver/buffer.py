@@ -1,7 +1,8 @@
 """The memory that a thread receives into.
 
-To receive into memory that is there already spares each message an allocation, and makes room for large receives at no
-cost: a page of it takes up memory once something has been received into it.
+To receive into memory that is there already spares each message an allocation. Its room for large messages costs a
+thread with small ones nothing: a page of it takes up memory once something has been received into it, until the thread
+ends.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ import mmap
 USUAL_BYTES = 81_920
 """What most receives take at most: more than a message of 64 KiB, so that one that is filled tells of bulk data."""
 
-_ALL_BYTES = 262_144
+_ALL_BYTES = 131_072
 
 
 class ReceiveBuffer:
@@ -39,6 +40,7 @@ class ReceiveBuffer:
 
     def first(self, size: int) -> memoryview:
         """Return the first `size` bytes, and keep them as `part`. They change with the next receive."""
-        self.size = size
+        # In this order: were there no memory for the part, the size would else stand beside another message's part.
         self.part = self.whole[:size]
+        self.size = size
         return self.part

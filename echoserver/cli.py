@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 _Given = str | tuple[str, ...] | None
 _STANDARD_ERROR = 2
 _METAVARS = {str: "TEXT", int: "N", float: "NUMBER", bool: "true|false"}
-_LOG_CLOSE_SECONDS = 2.0
+_LOG_CLOSE_SECONDS = 1.0
 
 
 def main() -> None:
@@ -107,7 +107,7 @@ def serve(**given: _Given) -> None:
     """
     loaded = _load(given)
     from echoserver.descriptors import make_room
-    from echoserver.interpreter import make_ready_for_threads
+    from echoserver.interpreter import take_charge_of_threads
     from echoserver.logs import LogWriter
     from echoserver.operate import operate, shortage_of_threads_as_error
     from echoserver.server import Server
@@ -116,7 +116,7 @@ def serve(**given: _Given) -> None:
         writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
     try:
         make_room(loaded.config.max_connections)
-        make_ready_for_threads(loaded.config.max_connections if loaded.config.mode == "threads" else 0)
+        take_charge_of_threads()
         server = Server(loaded.config, log=writer.logger)
         with _signals_as_bytes() as (inbox, outbox):
             with shortage_of_threads_as_error():

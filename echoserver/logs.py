@@ -32,6 +32,7 @@ _REPORT_EVERY = 1.0
 _GATHER_SECONDS = 0.01
 _BATCH_LINES = 256
 _PATIENCE = 1.0
+_NEWLINE = 0x0A
 # Printed below the line on a terminal, and not in it.
 _MANY_LINES = ("exception", "stack")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
@@ -71,6 +72,8 @@ class LogWriter:
         # Guards the two counts. A lock and not the metrics' semaphore: every lost line passes here, on serving threads.
         self._lock = Lock()
         self._closing = Event()
+        self._patience = _PATIENCE  # of the thread that uses `patient_logger`, its own
+        self._torn = False  # the writer's own: what was written last ended inside a line
         self._dropped = 0
         self._unreported = 0
         wrapper = structlog.make_filtering_bound_logger(_LEVELS[level])
@@ -82,7 +85,7 @@ class LogWriter:
         self.patient_logger: FilteringBoundLogger = structlog.wrap_logger(
             self, wrapper_class=wrapper, processors=[add_level, self._enqueue_patiently]
         )
-        """For the thread that reports to people, and serves nobody: where the queue is full, it waits a second."""
+        """For the one thread that answers people and serves nobody: where the queue is full, it waits a second."""
         self._thread = Thread(target=self._write_all, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -105,12 +108,15 @@ class LogWriter:
 
     def _enqueue(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> EventDict:
         """Queue an event as it is, as the chain's last processor: rendering costs far more, and is the writer's."""
-        return self._put(event, 0)
+        self._put(event, 0)
+        raise structlog.DropEvent
 
     def _enqueue_patiently(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> EventDict:
-        return self._put(event, _PATIENCE)
+        # Where one was waited for in vain, the next isn't, or a log that is stuck would hold up the signals.
+        self._patience = _PATIENCE if self._put(event, self._patience) else 0
+        raise structlog.DropEvent
 
-    def _put(self, event: MutableMapping[str, Any], patience: float) -> EventDict:
+    def _put(self, event: MutableMapping[str, Any], patience: float) -> bool:
         event["timestamp"] = time()
         error = event.pop("exc_info", None)
         if isinstance(error, BaseException):
@@ -120,7 +126,8 @@ class LogWriter:
             self._queue.put(event, block=patience > 0, timeout=patience)
         except Full:
             self._lost(1)
-        raise structlog.DropEvent
+            return False
+        return True
 
     def _write_all(self) -> None:
         report, more = Throttle(_REPORT_EVERY), True
@@ -164,18 +171,35 @@ class LogWriter:
     def _write(self, events: list[EventDict]) -> int:
         """Render and write events; return how many got there: the disk may be full, the pipe closed."""
         lines = [line for line in map(self._line, events) if line is not None]
-        text = memoryview(b"".join(lines))
         written = 0
+        while written < len(lines):
+            # Whole lines, and no more than a pipe takes at once: where several processes write to one, it keeps such a
+            # piece together (pipe(7), PIPE_BUF).
+            end, size = written + 1, len(lines[written])
+            while end < len(lines) and size + len(lines[end]) <= select.PIPE_BUF:
+                size += len(lines[end])
+                end += 1
+            count = self._write_together(lines[written:end])
+            written += count
+            if written < end:
+                break
+        return written
+
+    def _write_together(self, lines: list[bytes]) -> int:
+        """Write lines at once; return how many of them got there whole."""
+        done, before = 0, b"\n" if self._torn else b""
         try:
+            text = memoryview(b"".join([before, *lines]))
             # The descriptor itself, with no buffer between: a daemon thread stuck in a buffer's lock can't be left
             # behind at exit.
-            while written < len(text):
+            while done < len(text):
                 try:
-                    written += os.write(self._descriptor, text[written:])
+                    done += os.write(self._descriptor, text[done:])
+                    self._torn = text[done - 1] != _NEWLINE
                 except BlockingIOError:  # somebody made the terminal or pipe non-blocking for all its users
                     select.select([], [self._descriptor], [])
         except Exception:  # noqa: BLE001 - whatever it was, the caller counts the lines as lost
-            return sum(end <= written for end in accumulate(map(len, lines)))
+            return sum(len(before) + end <= done for end in accumulate(map(len, lines)))
         return len(lines)
 
     def _line(self, event: EventDict) -> bytes | None:

@@ -91,11 +91,11 @@ class NonBlockingConnection(Connection):
             except BlockingIOError:
                 sent = 0
             tally.bytes_out += sent
+            if count == USUAL_BYTES:  # filled: there may be more
+                self._bulk, self._plain = True, False
             if sent != count:
                 return self._keep(bytes(part[sent:]))
             tally.replies += 1
-            if count == USUAL_BYTES:  # filled: there may be more
-                self._bulk, self._plain = True, False
             tally.phase = _RECEIVING
         except BlockingIOError:  # from a receive alone: it was woken for nothing
             self.tally.phase = _RECEIVING
@@ -137,7 +137,7 @@ class NonBlockingConnection(Connection):
         return _WRITE
 
     def _special_turn(self) -> Wants:
-        """Serve a turn that is no plain message: the first, the last ones, one with a reply still to get rid of."""
+        """Serve a turn that is no plain message: first, last, bulk, limited, or with a reply still to get rid of."""
         if self._unsent is not None:
             wants = self._offer(self._unsent)
             if wants is _WRITE:

@@ -37,6 +37,7 @@ from time import monotonic
 from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
 from echoserver.connection import Connection, hold_back_sigpipe
+from echoserver.metrics import CloseReason
 from echoserver.nonblocking import NonBlockingConnection, Wants
 from echoserver.rate import Pauses
 from echoserver.ready import ReadyQueue
@@ -162,6 +163,16 @@ class Poller:
             wants = connection.turn(buffer)
         self._settle(connection)
 
+    def give_up(self, connection: NonBlockingConnection, error: BaseException) -> None:
+        """Take a connection from a worker that dies of it: disarmed, it would never be looked at again."""
+        connection.reason, connection.error = CloseReason.KILLED, error
+        with self._lock:
+            if not self._gone:
+                self._departures.put(connection)
+                self.ring()
+                return
+        self._settle(connection)
+
     def _park(self, connection: NonBlockingConnection, wants: Wants) -> None:
         """Arm a connection for its next turn; it belongs to the poller when this returns, or to whom that gives it."""
         events = _EVENTS[wants] | (0 if self._ready is None else select.EPOLLONESHOT)
@@ -170,7 +181,11 @@ class Poller:
         if first:
             # Not before the first turn: even without an event asked for, epoll would report a hang-up, and so queue it
             # twice.
-            self._epoll.register(connection.fileno(), events)
+            try:
+                self._epoll.register(connection.fileno(), events)
+            except OSError:  # epoll_ctl(2), ENOSPC: no more watches
+                connection.parked_for = Wants.NOTHING
+                raise
         else:
             self._epoll.modify(connection.fileno(), events)
 

@@ -30,6 +30,7 @@ _STOP = Stop()
 # How urgent, a serial number that keeps equals in order (and a PriorityQueue from comparing connections), when it was
 # queued, and who.
 _Entry = tuple[float, int, float, NonBlockingConnection | Stop]
+_LAST: _Entry = (math.inf, 0, 0.0, _STOP)
 
 
 def make_queue(order: str, size: int) -> Queue[_Entry]:
@@ -104,6 +105,8 @@ class ReadyQueue:
     def get(self) -> tuple[NonBlockingConnection | Stop, float]:
         """Wait for the next one; return it, or the sign to stop, with when it was queued. `task_done` has to follow."""
         _, _, queued_at, connection = self._queue.get()
+        if connection is _STOP:
+            self._queue.put_nowait(_LAST)  # there is room: nobody queues connections any more
         return connection, queued_at
 
     def task_done(self) -> None:
@@ -127,10 +130,9 @@ class ReadyQueue:
             while queue.unfinished_tasks and not deadline.expired:
                 queue.all_tasks_done.wait(deadline.timeout())
 
-    def stop(self, workers: int) -> None:
-        """Tell that many workers to end, after what is queued."""
-        for number in range(workers):
-            try:
-                self._queue.put_nowait((math.inf, number, 0.0, _STOP))
-            except Full:  # a small queue, and workers that are stuck
-                return
+    def stop(self, deadline: Deadline) -> None:
+        """Tell the workers to end, after what is queued: each that hears it tells the next."""
+        try:
+            self._queue.put(_LAST, timeout=deadline.timeout())
+        except Full:  # all workers are stuck
+            pass

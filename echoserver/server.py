@@ -151,8 +151,8 @@ class Server:
             listeners = listen(self.config.host, self.config.port, self.config.backlog)
             self._started = True
             try:
-                self._addresses = [listener.getsockname()[:2] for listener in listeners]
                 self._acceptor.take(listeners)
+                self._addresses = [listener.getsockname()[:2] for listener in listeners]
                 self._mode.start()
                 self._janitor.start()
                 self._acceptor.start()

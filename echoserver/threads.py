@@ -15,6 +15,7 @@ from echoserver.blocking import BlockingConnection
 from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
 from echoserver.connection import Connection, hold_back_sigpipe
+from echoserver.interpreter import fit_switch_interval
 
 IDLE_SECONDS = 5.0
 
@@ -47,7 +48,13 @@ class ServingThreads:
         """Do nothing: threads start when there are connections."""
 
     def tend(self) -> None:
-        """Do nothing: a serving thread that a defect ended is not missed, the next connection gets a new one."""
+        """Fit the interpreter to the number of threads; called by the janitor a few times a second.
+
+        A thread that a defect ended is not missed: the next connection gets a new one.
+        """
+        with self._lock:
+            count = len(self._all)
+        fit_switch_interval(count)
 
     def counts(self) -> None:
         """Return nothing: this mode has no counters of its own."""

@@ -113,10 +113,10 @@ class Workers:
         for worker in dead:
             if self._poller.stopping.is_set():
                 return
-            successor = _Worker(self._poller, self._ready, worker.number)
             try:
+                successor = _Worker(self._poller, self._ready, worker.number)
                 successor.start()
-            except RuntimeError as error:  # no more threads now: the next call tries again
+            except (RuntimeError, MemoryError) as error:  # none to be had now: the next call tries again
                 self._log.error("cannot replace a worker", thread=worker.name, reason=str(error))
                 return
             with self._lock:
@@ -148,7 +148,7 @@ class Workers:
         self._poller.stop(deadline)
         with self._lock:
             workers = [worker for worker in self._workers if worker.ident is not None]
-        self._ready.stop(len(workers))
+        self._ready.stop(deadline)
         for worker in workers:
             worker.join(deadline.timeout())
         left = [thread for thread in (*workers, self._poller.thread) if thread.is_alive()]
@@ -188,7 +188,11 @@ class _Worker(Thread):
             self.turns += 1
             self.queued_seconds += monotonic() - queued_at
             connection.served_by = get_ident()
-            self.poller.give_back(connection, connection.turn(self._buffer), self._buffer)
+            try:
+                self.poller.give_back(connection, connection.turn(self._buffer), self._buffer)
+            except BaseException as error:
+                self.poller.give_up(connection, error)
+                raise
             return True
         finally:
             self.busy = False

@@ -29,6 +29,21 @@ def test_a_part_is_made_once_for_messages_of_one_length():
     assert buffer.first(2) == b"wo"
 
 
+def test_a_part_that_cannot_be_made_leaves_the_last_one_as_it_was():
+    """Or the next message of that length would be answered with another one's bytes."""
+
+    class NoPart:
+        def __getitem__(self, _: slice) -> memoryview:
+            raise MemoryError
+
+    buffer = ReceiveBuffer()
+    buffer.first(5)
+    buffer.whole = NoPart()  # type: ignore[assignment]
+    with pytest.raises(MemoryError):
+        buffer.first(3)
+    assert buffer.size == len(buffer.part) == 5
+
+
 def no_memory(*_: object, **__: object) -> None:
     raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 

@@ -8,40 +8,50 @@ import select
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
+from echoserver.interpreter import fit_switch_interval
 from server.kit import PATIENCE
 from support import ROOT, Service
 
-SHOW = "import sys, threading; print(sys.getswitchinterval(), threading.stack_size())"
 
-
-def settings_after(count: int, before: str = "") -> tuple[float, int]:
-    """Return the switch interval and the stack size of an interpreter that was made ready for so many threads."""
-    ready = f"from echoserver.interpreter import make_ready_for_threads; make_ready_for_threads({count})"
-    code = "; ".join(filter(None, ["import sys", before, ready, SHOW]))
+def settings_after(*counts: int, before: str = "pass") -> tuple[float, int]:
+    """Return the switch interval and the stack size of an interpreter that had so many threads, one after the other."""
+    code = f"""
+import sys, threading
+{before}
+from echoserver.interpreter import fit_switch_interval, take_charge_of_threads
+take_charge_of_threads()
+for count in {counts}:
+    fit_switch_interval(count)
+print(sys.getswitchinterval(), threading.stack_size())
+"""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=PATIENCE)
     interval, stack = done.stdout.split()
     return float(interval), int(stack)
 
 
-@pytest.mark.parametrize(("count", "interval"), [(0, 0.005), (1000, 0.005), (2000, 0.055), (9000, 0.405)])
-def test_the_switch_interval_grows_with_the_threads_and_never_shrinks(count, interval):
-    assert settings_after(count) == (pytest.approx(interval, rel=1e-3), 4 * 1024 * 1024)
+@pytest.mark.parametrize(
+    ("counts", "interval"),
+    [((), 0.005), ((1000,), 0.005), ((2000,), 0.055), ((9000,), 0.405), ((100_000,), 0.5), ((9000, 3), 0.005)],
+)
+def test_the_switch_interval_grows_and_shrinks_with_the_threads(counts, interval):
+    assert settings_after(*counts) == (pytest.approx(interval, rel=1e-3), 4 * 1024 * 1024)
 
 
-def test_an_interval_that_was_set_before_grows_too():
-    assert settings_after(2000, "sys.setswitchinterval(0.1)")[0] == pytest.approx(0.15, rel=1e-3)
+@pytest.mark.parametrize(("own", "count", "interval"), [(0.1, 2000, 0.15), (0.6, 2000, 0.6)])
+def test_an_interval_that_was_set_before_grows_too_and_never_shrinks(own, count, interval):
+    assert settings_after(count, before=f"sys.setswitchinterval({own})")[0] == pytest.approx(interval, rel=1e-3)
 
 
-def test_an_embedding_program_keeps_its_own(serve, connect):
-    before = sys.getswitchinterval()
-    server = serve(max_connections=9000)
-    assert connect(server).exchange(b"x") == b"x"
-    assert sys.getswitchinterval() == before
+def test_an_embedding_program_keeps_its_own():
+    before = sys.getswitchinterval(), threading.stack_size()
+    fit_switch_interval(9000)
+    assert (sys.getswitchinterval(), threading.stack_size()) == before
 
 
 @pytest.mark.parametrize("mode", ["threads", "workers"])

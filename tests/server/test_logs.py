@@ -348,6 +348,54 @@ def test_a_batch_that_is_written_in_part_loses_the_rest(monkeypatch):
     assert written[0].count(b"\n") == 3
 
 
+def test_lines_go_out_whole_in_pieces_that_a_pipe_keeps_together(monkeypatch):
+    pieces = []
+
+    def write(_descriptor: int, text: memoryview) -> int:
+        pieces.append(bytes(text))
+        return len(text)
+
+    writer = LogWriter(2, "info", "json")
+    events = [
+        {"event": "line", "level": "info", "timestamp": 0.0, "filler": "x" * size} for size in [50] * 200 + [9000]
+    ]
+    with monkeypatch.context() as patched:
+        patched.setattr(echoserver.logs.os, "write", write)
+        assert writer._write(events) == len(events)
+    assert writer.close(PATIENCE)
+    assert all(piece.endswith(b"\n") for piece in pieces)
+    assert all(len(piece) <= select.PIPE_BUF for piece in pieces[:-1])
+    assert len(pieces) < 10
+    assert pieces[-1].count(b"\n") == 1
+
+
+def test_after_half_a_line_the_next_one_begins_on_a_line_of_its_own(monkeypatch):
+    written = bytearray()
+    room = [10, 0, 1_000_000]
+
+    def write(_descriptor: int, text: memoryview) -> int:
+        if not room[0]:
+            room.pop(0)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        taken = bytes(text[: room[0]])
+        written.extend(taken)
+        if room[0] < len(text):
+            room.pop(0)
+        return len(taken)
+
+    writer = LogWriter(2, "info", "json")
+    with monkeypatch.context() as patched:
+        patched.setattr(echoserver.logs.os, "write", write)
+        got = [
+            writer._write([{"event": name, "level": "info", "timestamp": 0.0}]) for name in ("first", "second", "third")
+        ]
+    assert writer.close(PATIENCE)
+    assert got == [0, 1, 1]
+    torn, *whole = written.decode().splitlines()
+    assert len(torn) == 10
+    assert [json.loads(line)["event"] for line in whole] == ["second", "third"]
+
+
 def test_a_value_that_cannot_be_shown_costs_its_line_alone(json_log, lost):
     class Broken:
         def __str__(self) -> str:

@@ -1,0 +1,190 @@
+"""The workers mode's own parts: the ready queue and its orders, workers that die, and how they are told to end."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections.abc import Iterator
+from time import monotonic
+
+import pytest
+
+import echoserver.buffer
+import echoserver.poller
+from echoserver.clock import Deadline
+from echoserver.errors import ConfigError
+from echoserver.metrics import Phase, Tally
+from echoserver.nonblocking import NonBlockingConnection
+from echoserver.poller import Poller
+from echoserver.ready import ReadyQueue, Stop
+from server.kit import PATIENCE, LogLines, scripted, wait_until_idle
+
+
+class Ready(NonBlockingConnection):
+    """A connection as far as the queue needs one."""
+
+    def __init__(self, served: int = 0) -> None:
+        self.tally = Tally()
+        self.tally.bytes_in = served
+
+
+def queue_of(order: str, size: int = 10, log: LogLines | None = None) -> ReadyQueue:
+    return ReadyQueue(order, size, (log or LogLines()).logger)
+
+
+def put_all(queue: ReadyQueue, connections: list[Ready]) -> None:
+    for connection in connections:
+        queue.put(connection, threading.Event())
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"), [("fifo", [0, 1, 2, 3]), ("lifo", [3, 2, 1, 0]), ("priority", [2, 0, 3, 1])]
+)
+def test_who_is_served_next(order, expected):
+    """By priority, who has been served least so far comes first, and equals as they came."""
+    queue, connections = queue_of(order), [Ready(50), Ready(90), Ready(0), Ready(50)]
+    put_all(queue, connections)
+    assert all(connection.tally.phase == Phase.QUEUED for connection in connections)
+    assert [connections.index(queue.get()[0]) for _ in connections] == expected
+    assert (queue.depth, queue.high_water, queue.times_full) == (0, 4, 0)
+
+
+@pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
+def test_a_full_queue_holds_up_the_poller_until_there_is_a_place(order, background):
+    log = LogLines()
+    queue, late = queue_of(order, 1, log), Ready()
+    put_all(queue, [Ready()])
+    putting = background(queue.put, late, threading.Event())
+    log.wait_for("queue full", size=1, times=1)
+    assert not putting.done()
+    queue.get()
+    putting.result(PATIENCE)
+    assert queue.get()[0] is late
+    assert queue.times_full == 1
+
+
+def test_a_full_queue_is_told_of_once_a_second_at_most():
+    log, stopping = LogLines(), threading.Event()
+    stopping.set()
+    queue = queue_of("fifo", 1, log)
+    for _ in range(4):
+        queue.put(Ready(), stopping)  # a server that stops waits for no place
+    assert queue.times_full == 3
+    assert len(log.lines("queue full")) == 1
+
+
+@pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
+def test_all_consumers_hear_the_sign_to_stop_even_of_a_small_queue(order, background):
+    queue = queue_of(order, 1)
+    queue.stop(Deadline(PATIENCE))
+    for _ in range(5):
+        heard, _ = background(queue.get).result(PATIENCE)
+        assert isinstance(heard, Stop)
+
+
+def test_a_join_waits_for_what_was_taken_off_to_be_dealt_with(background):
+    queue = queue_of("fifo")
+    put_all(queue, [Ready()])
+    queue.get()
+    begun = monotonic()
+    queue.join(Deadline(0.05))
+    assert monotonic() - begun >= 0.05
+    joining = background(queue.join, Deadline(PATIENCE))
+    queue.task_done()
+    joining.result(PATIENCE)
+
+
+def test_a_connection_is_served_by_one_worker_at_a_time_and_in_order(serve, background):
+    """Whatever the order of the queue, and however many workers are free."""
+    inside: dict[int, int] = {}
+    overlaps = []
+
+    class Watched(scripted()):  # type: ignore[misc]
+        blocking = True
+
+        def feed(self, data: bytes) -> bytes:
+            inside[id(self)] = inside.get(id(self), 0) + 1
+            if inside[id(self)] > 1:
+                overlaps.append(data)
+            inside[id(self)] -= 1
+            return data
+
+    def swap(seed: int) -> bool:
+        from server.kit import Peer
+
+        data = bytes([seed]) + os.urandom(300_000)
+        with Peer(server.address) as peer:
+            return peer.swap(data) == data
+
+    server = serve(Watched, mode="workers", workers=8, queue_order="lifo")
+    assert all(future.result(PATIENCE) for future in [background(swap, seed) for seed in range(12)])
+    assert overlaps == []
+
+
+@pytest.fixture
+def fatal(monkeypatch) -> Iterator[threading.Event]:
+    """While it is set, a worker that gives a connection back dies of it."""
+    deadly = threading.Event()
+    give_back = Poller.give_back
+
+    def give_back_or_die(poller, connection, wants, buffer) -> None:
+        if deadly.is_set():
+            deadly.clear()
+            connection.tally.phase = Phase.RECEIVING
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        give_back(poller, connection, wants, buffer)
+
+    monkeypatch.setattr(Poller, "give_back", give_back_or_die)
+    return deadly
+
+
+def test_a_worker_that_dies_is_replaced_within_a_second(serve, connect, log, fatal):
+    server = serve(scripted(), mode="workers", workers=1)
+    victim = connect(server)
+    assert victim.exchange(b"1") == b"1"
+    fatal.set()
+    died = monotonic()
+    victim.send(b"2")
+    (line,) = log.wait_for("worker died and was replaced")
+    assert monotonic() - died < 1.0
+    assert (line["level"], line["thread"]) == ("error", "worker-1")
+    assert "No space left" in str(line["exc_info"])
+    assert victim.read_to_break() in (b"", b"2")  # the worker may have died of the turn before
+    assert connect(server).swap(b"served by the next") == b"served by the next"
+    wait_until_idle(server)
+    assert server.stats().closed["killed"] == 1
+    assert server.stats().workers.replaced == 1
+
+
+def test_without_memory_for_a_successor_it_is_tried_again(serve, connect, log, fatal, monkeypatch):
+    server = serve(scripted(), mode="workers", workers=1)
+    victim = connect(server)
+
+    def no_memory(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+
+    with monkeypatch.context() as patched:
+        patched.setattr(echoserver.buffer.mmap, "mmap", no_memory)
+        fatal.set()
+        victim.send(b"1")
+        log.wait_for("cannot replace a worker")
+    log.wait_for("worker died and was replaced")
+    assert connect(server).swap(b"served again") == b"served again"
+
+
+@pytest.mark.parametrize("workers", [1, 8])
+def test_stopping_ends_more_workers_than_the_queue_has_places(serve, connect, workers):
+    server = serve(scripted(), mode="workers", workers=workers, queue_size=1)
+    assert connect(server).swap(b"hello") == b"hello"
+    wait_until_idle(server)
+    begun = monotonic()
+    assert server.stop() == []
+    assert monotonic() - begun < 3
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("worker-")]
+
+
+def test_without_epoll_the_mode_is_refused(serve, monkeypatch):
+    monkeypatch.setattr(echoserver.poller, "_EVENTS", {})
+    with pytest.raises(ConfigError, match="this platform has no epoll; must be threads here"):
+        serve(mode="workers")
