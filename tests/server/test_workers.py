@@ -188,3 +188,38 @@ def test_without_epoll_the_mode_is_refused(serve, monkeypatch):
     monkeypatch.setattr(echoserver.poller, "_EVENTS", {})
     with pytest.raises(ConfigError, match="this platform has no epoll; must be threads here"):
         serve(mode="workers")
+
+
+def test_inline_is_refused_with_a_handler_that_may_block(serve):
+    with pytest.raises(ConfigError, match=r"inline is refused: the handler .* may block") as refused:
+        serve(scripted(), mode="workers", dispatch="inline")
+    assert refused.value.key == "dispatch"
+
+
+@pytest.mark.parametrize(("dispatch", "queued"), [("auto", False), ("inline", False), ("queue", True)])
+def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispatch, queued):
+    """Echo never blocks, so the poller serves it, unless it is told not to."""
+    server = serve("echo", mode="workers", workers=2, dispatch=dispatch)
+    peer = connect(server)
+    for _ in range(10):
+        assert peer.exchange(b"hello") == b"hello"
+    peer.close()
+    wait_until_idle(server)
+    counts = server.stats().workers
+    assert counts is not None
+    served, idle = (counts.queued_turns, counts.inline_turns) if queued else (counts.inline_turns, counts.queued_turns)
+    assert served >= 10
+    assert idle == 0
+    assert (counts.queued_seconds > 0) == queued
+    assert (counts.queue_high_water >= 1) == queued
+    assert (counts.queue_depth, counts.queue_full, counts.replaced) == (0, 0, 0)
+
+
+def test_a_worker_that_serves_is_busy(serve, connect, gate):
+    server = serve(gate, mode="workers", workers=2)
+    peer = connect(server)
+    peer.send(b"wait")
+    gate.wait_entered()
+    assert server.stats().workers.busy == 1
+    gate.open()
+    assert peer.read(4) == b"wait"
