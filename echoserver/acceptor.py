@@ -81,8 +81,7 @@ class Acceptor:
         self._log = log
         self._admit = admit
         self._fail = fail
-        # How many connections may be open. Admission lives here alone: a slot is taken before the accept, and given
-        # back when the connection has been closed and counted.
+        # How many connections may be open.
         self._slots = BoundedSemaphore(config.max_connections)
         per_host = config.max_connections_per_host
         self._hosts = HostLimit(per_host, config.trusted) if per_host else None

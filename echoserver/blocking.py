@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import socket
 from threading import Event, get_ident
 from time import monotonic
 
 from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
-from echoserver.bulk import WORTH_MOVING, PipePool
+from echoserver.bulk import WORTH_MOVING
 from echoserver.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
-from echoserver.handlers import HandlerFactory
 from echoserver.kernel import unread
 from echoserver.metrics import CloseReason, Phase
 from echoserver.rate import TokenBucket
@@ -17,25 +15,14 @@ from echoserver.rate import TokenBucket
 # A look-up less on the message path than the attributes of the class.
 _RECEIVING, _SENDING = Phase.RECEIVING, Phase.SENDING
 
+# Asking is a system call.
 _RECEIVES_NOT_ASKED = 15
 
 
 class BlockingConnection(Connection):
     """One peer, served by one thread from the first byte to the last."""
 
-    __slots__ = ("_hurry", "_not_asking")
-
-    def __init__(
-        self,
-        number: int,
-        sock: socket.socket,
-        address: object,
-        factory: HandlerFactory,
-        pipes: PipePool | None = None,
-        bucket: TokenBucket | None = None,
-    ) -> None:
-        super().__init__(number, sock, address, factory, pipes, bucket)
-        self._not_asking = 0  # for how many long receives `_move_more` won't ask what they left; the owner's own
+    __slots__ = ("_hurry",)
 
     def serve(self, buffer: ReceiveBuffer) -> CloseReason:
         """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing.
@@ -72,6 +59,7 @@ class BlockingConnection(Connection):
         """Send back what comes, out of the memory it was received into, up to the end of input."""
         receive, send, memory, tally = self._receive_into, self._send, buffer.usual, self.tally
         size, part = buffer.size, buffer.part
+        not_asking = 0  # for how many long receives the kernel isn't asked what they left
         while self.ending is None and (count := receive(memory)):
             tally.bytes_in += count
             tally.phase = _SENDING
@@ -83,18 +71,16 @@ class BlockingConnection(Connection):
                 self._send_rest(part[sent:])
             tally.replies += 1
             if count >= USUAL_BYTES:  # filled: there may be more
-                memory = self._move_more(buffer)
+                if not_asking:
+                    not_asking -= 1
+                elif self._move_more():
+                    memory = buffer.usual
+                else:  # as with messages not much longer than that: receive the next ones whole, and don't ask
+                    memory, not_asking = buffer.whole, _RECEIVES_NOT_ASKED
             tally.phase = _RECEIVING
 
-    def _move_more(self, buffer: ReceiveBuffer) -> memoryview:
-        """Send back, without copying it, what a receive left behind; return the memory to receive into next.
-
-        Asking the kernel how much it left is a system call. Where that finds little, as with messages that are not much
-        longer than the usual receive, the next ones are received whole and not asked about.
-        """
-        if self._not_asking:
-            self._not_asking -= 1
-            return buffer.whole
+    def _move_more(self) -> bool:
+        """Send back, without copying it, what a receive left behind; return whether that was enough to be worth it."""
         moved = False
         while self._pipes is not None and self.ending is None and unread(self._sock) >= WORTH_MOVING:
             pipe = self._pipes.borrow()
@@ -106,10 +92,7 @@ class BlockingConnection(Connection):
             # Of a blocking socket there is no rest but after it was shut down, and then sending says so.
             self._say(rest)
             moved = True
-        if moved:
-            return buffer.usual
-        self._not_asking = _RECEIVES_NOT_ASKED
-        return buffer.whole
+        return moved
 
     def _converse(self) -> None:
         """Have the handler answer what comes, up to the end of input."""

@@ -19,7 +19,7 @@ _SECONDS_PER_THREAD = 50e-6
 """What a thread takes for its turn with the interpreter's lock, its wake-up included."""
 
 
-_own_interval: float | None = None  # written once, by the main thread before any other exists
+_own_interval: float | None = None  # written once, by the main thread before any server starts
 
 
 def take_charge_of_threads() -> None:

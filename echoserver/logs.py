@@ -69,11 +69,11 @@ class LogWriter:
         console = log_format == "console" or (log_format == "auto" and os.isatty(descriptor))
         self._render = _renderers(console=console, colours=os.isatty(descriptor) and not os.environ.get("NO_COLOR"))
         self._queue: Queue[EventDict | None] = Queue(queue_lines)
-        # Guards the two counts. A lock and not the metrics' semaphore: every lost line passes here, on serving threads.
-        self._lock = Lock()
         self._closing = Event()
         self._patience = _PATIENCE  # of the thread that uses `patient_logger`, its own
         self._torn = False  # the writer's own: what was written last ended inside a line
+        # Guards the two counts. A lock and not the metrics' semaphore: every lost line passes here, on serving threads.
+        self._lock = Lock()
         self._dropped = 0
         self._unreported = 0
         wrapper = structlog.make_filtering_bound_logger(_LEVELS[level])

@@ -78,8 +78,8 @@ class NonBlockingConnection(Connection):
             if not self._unchanged:
                 data = self._receive(RECEIVE_BYTES)
                 return self._offer(self._reply(data)) if data else self._end_of_input()
-            # What comes is sent back out of the memory it was received into. All of it in this one place: a call to
-            # another method would cost a tenth of what a message costs in here.
+            # What comes is sent back out of the memory it was received into. All of it in this one place: this is the
+            # way of every message, and a call to another method would be felt.
             count = self._receive_into(buffer.usual)
             if not count:
                 return self._end_of_input()

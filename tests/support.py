@@ -1,4 +1,4 @@
-"""Starting the command `echoserver`, and waiting for what it says: for every test that needs a process of its own.
+"""Starting the command `echoserver`, waiting for what it says, and filling it with peers: for tests with a process.
 
 Nothing here sleeps. A test waits for a line of output or the end of it, and `PATIENCE` only bounds how long a defect
 can make it wait.
@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import json
 import os
+import resource
+import select
 import selectors
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -147,3 +150,45 @@ class Service(Program):
         except BaseException:
             self.__exit__()
             raise
+
+
+class Throng:
+    """Very many connections to one server, from one thread. It needs as many open files, and allows itself so many."""
+
+    def __init__(self, address: tuple[str, int], count: int) -> None:
+        self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+        most = self._limits[1]
+        enough = most == resource.RLIM_INFINITY or most >= count + 200
+        assert enough, f"{count} connections need more open files than {most}: raise the limit (ulimit -Hn)"
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))
+        self._poll = select.epoll()
+        self._peers: dict[int, socket.socket] = {}
+        try:
+            for _ in range(count):
+                peer = socket.create_connection(address, PATIENCE)
+                self._peers[peer.fileno()] = peer
+                self._poll.register(peer, select.EPOLLIN)
+        except BaseException:
+            self.__exit__()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for peer in self._peers.values():
+            peer.close()
+        self._poll.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
+
+    def exchange_at_once(self) -> None:
+        """Have each send before any reads, and see each answered."""
+        for peer in self._peers.values():
+            peer.send(b"now")
+        waiting = set(self._peers)
+        while waiting:
+            events = self._poll.poll(PATIENCE)
+            assert events, f"{len(waiting)} have no answer"
+            for descriptor, _ in events:
+                assert self._peers[descriptor].recv(10) == b"now"
+                waiting.discard(descriptor)

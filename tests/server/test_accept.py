@@ -32,6 +32,7 @@ class Listener(socket.socket):
         self.wraps: Callable[[socket.socket], socket.socket] = lambda sock: sock
         self.calls = 0
         self.raised = threading.Semaphore(0)
+        self.nobody_left = threading.Event()
 
     def fail_with(self, *numbers: int) -> None:
         self.raises.extend(OSError(number, os.strerror(number)) for number in numbers)
@@ -42,7 +43,12 @@ class Listener(socket.socket):
         if error is not None:
             self.raised.release()
             raise error
-        sock, address = super().accept()
+        self.nobody_left.clear()
+        try:
+            sock, address = super().accept()
+        except BlockingIOError:
+            self.nobody_left.set()
+            raise
         return self.wraps(sock), address
 
 
@@ -109,6 +115,8 @@ def test_connections_go_on_during_a_shortage(serve, connect, listeners, log):
     server = serve()
     peer = connect(server)
     assert peer.exchange(b"hello") == b"hello"
+    # The acceptor goes on after the first peer: inside a real accept it would still take the next one.
+    assert listeners[0].nobody_left.wait(PATIENCE)
     listeners[0].always = OSError(errno.EMFILE, "Too many open files")
     waiting = connect(server)
     waiting.send(b"patience")

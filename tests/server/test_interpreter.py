@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import os
-import resource
-import select
 import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import ExitStack
 
 import pytest
 
 from echoserver.interpreter import fit_switch_interval
 from server.kit import PATIENCE
-from support import ROOT, Service
+from support import ROOT, Service, Throng
 
 
 def settings_after(*counts: int, before: str = "pass") -> tuple[float, int]:
@@ -72,28 +68,7 @@ def test_no_peer_overflows_the_stack_of_a_handler(tmp_path, mode):
             assert peer.recv(100) == b"[[1]]"
 
 
-@pytest.fixture
-def many_files() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-
-
-def test_two_thousand_at_once_are_all_answered(many_files):
+def test_two_thousand_at_once_are_all_answered():
     """Each on a thread of its own, and each sends before the first reads."""
-    count = 2000
-    with Service("--max-connections", count) as service, ExitStack() as open_peers, select.epoll() as poll:
-        waiting = {}
-        for _ in range(count):
-            peer = open_peers.enter_context(socket.create_connection(service.address, PATIENCE))
-            poll.register(peer, select.EPOLLIN)
-            waiting[peer.fileno()] = peer
-        for peer in waiting.values():
-            peer.send(b"now")
-        while waiting:
-            events = poll.poll(PATIENCE)
-            assert events, f"{len(waiting)} have no answer"
-            for descriptor, _ in events:
-                assert waiting.pop(descriptor).recv(10) == b"now"
-                poll.unregister(descriptor)
+    with Service("--max-connections", 2000) as service, Throng(service.address, 2000) as throng:
+        throng.exchange_at_once()

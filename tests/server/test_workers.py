@@ -18,7 +18,7 @@ from echoserver.metrics import Phase, Tally
 from echoserver.nonblocking import NonBlockingConnection
 from echoserver.poller import Poller
 from echoserver.ready import ReadyQueue, Stop
-from server.kit import PATIENCE, LogLines, scripted, wait_until_idle
+from server.kit import PATIENCE, LogLines, Peer, scripted, wait_arrived, wait_until_idle
 
 
 class Ready(NonBlockingConnection):
@@ -95,31 +95,39 @@ def test_a_join_waits_for_what_was_taken_off_to_be_dealt_with(background):
     joining.result(PATIENCE)
 
 
-def test_a_connection_is_served_by_one_worker_at_a_time_and_in_order(serve, background):
-    """Whatever the order of the queue, and however many workers are free."""
-    inside: dict[int, int] = {}
-    overlaps = []
+def test_a_connection_is_served_by_one_worker_at_a_time(serve, connect, gate):
+    """More of its bytes arrive while a worker has it, and the other workers are free: they wait for that worker."""
+    heard = []
 
-    class Watched(scripted()):  # type: ignore[misc]
-        blocking = True
+    def feed(data: bytes) -> bytes:
+        heard.append(data)
+        return gate(data) if data == b"first" else data
 
-        def feed(self, data: bytes) -> bytes:
-            inside[id(self)] = inside.get(id(self), 0) + 1
-            if inside[id(self)] > 1:
-                overlaps.append(data)
-            inside[id(self)] -= 1
-            return data
+    server = serve(scripted(feed=feed), mode="workers", workers=4)
+    held, other = connect(server), connect(server)
+    assert other.exchange(b"0") == b"0"
+    held.send(b"first")
+    gate.wait_entered()
+    held.send(b"second")
+    (connection,) = [one for one in server.connections() if one.peer == held.name]
+    wait_arrived(connection, len(b"second"))
+    for _ in range(10):  # the poller goes on polling, and the workers serving
+        assert other.exchange(b"0") == b"0"
+    assert b"second" not in heard
+    gate.open()
+    assert held.read(11) == b"firstsecond"
+    assert [data for data in heard if data != b"0"] == [b"first", b"second"]
 
+
+@pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
+def test_the_bytes_of_a_connection_stay_in_order_whatever_the_queue_does(serve, background, order):
     def swap(seed: int) -> bool:
-        from server.kit import Peer
-
         data = bytes([seed]) + os.urandom(300_000)
         with Peer(server.address) as peer:
             return peer.swap(data) == data
 
-    server = serve(Watched, mode="workers", workers=8, queue_order="lifo")
+    server = serve(scripted(), mode="workers", workers=8, queue_size=4, queue_order=order)
     assert all(future.result(PATIENCE) for future in [background(swap, seed) for seed in range(12)])
-    assert overlaps == []
 
 
 @pytest.fixture
@@ -131,7 +139,6 @@ def fatal(monkeypatch) -> Iterator[threading.Event]:
     def give_back_or_die(poller, connection, wants, buffer) -> None:
         if deadly.is_set():
             deadly.clear()
-            connection.tally.phase = Phase.RECEIVING
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         give_back(poller, connection, wants, buffer)
 
