@@ -54,8 +54,9 @@ def test_no_memory_is_told_as_such(monkeypatch):
         ReceiveBuffer()
 
 
+@pytest.mark.parametrize("mode", ["threads"])
 def test_a_peer_for_whose_thread_there_is_no_memory_is_closed_and_its_place_is_free(serve, connect, log, monkeypatch):
-    server = serve(mode="threads", max_connections=1)
+    server = serve(max_connections=1)
     with monkeypatch.context() as patched:
         patched.setattr(echoserver.buffer.mmap, "mmap", no_memory)
         unlucky = connect(server)

@@ -230,6 +230,7 @@ def test_many_end_at_the_moment_they_begin_to_pause(serve, connect, way):
         assert peer.read_to_end() == b"1"
 
 
+@pytest.mark.parametrize("mode", ["workers"])
 def test_stuck_workers_leave_nobody_who_pauses_behind(serve, connect):
     """With every worker held by a handler, a stop settles those that pause as well."""
     gate = Gate()
@@ -237,7 +238,7 @@ def test_stuck_workers_leave_nobody_who_pauses_behind(serve, connect):
     def feed(data: bytes) -> bytes:
         return gate(data) if data == b"stuck" else data
 
-    server = serve(scripted(feed=feed), mode="workers", workers=1, rate_limit="1/s", rate_burst="1", drain_timeout=0.2)
+    server = serve(scripted(feed=feed), workers=1, rate_limit="1/s", rate_burst="1", drain_timeout=0.2)
     try:
         paused, stuck = connect(server), connect(server)
         assert paused.exchange(b"1") == b"1"
@@ -292,24 +293,19 @@ def test_a_silent_peer_ends_at_the_longest_life_in_an_orderly_way(serve, connect
     assert peer.read_to_end() == b""
 
 
-def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve, connect, log):
-    gate = Gate()
-    for mode in ("threads", "workers"):
-        gate = Gate()
-        server = serve(gate, mode=mode, max_lifetime=0.2)
-        try:
-            peer = connect(server)
-            peer.send(b"one")
-            gate.wait_entered()
-            peer.send(b"two")
-            (connection,) = server.connections()
-            asked = threading.Event()
-            connection.when_ended(asked.set)
-            assert connection.ending is not None or asked.wait(PATIENCE)
-        finally:
-            gate.open()
-        assert peer.read_to_break() == b"onetwo"
-        assert log.ended(peer)["reason"] == "expired"
+def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve, connect, gate, log):
+    server = serve(gate, max_lifetime=0.2)
+    peer = connect(server)
+    peer.send(b"one")
+    gate.wait_entered()
+    peer.send(b"two")
+    (connection,) = server.connections()
+    asked = threading.Event()
+    connection.when_ended(asked.set)
+    assert connection.ending is not None or asked.wait(PATIENCE)
+    gate.open()
+    assert peer.read_to_break() == b"onetwo"
+    assert log.ended(peer)["reason"] == "expired"
 
 
 def test_who_pauses_ends_at_the_longest_life(serve, connect, way, log):

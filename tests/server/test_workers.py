@@ -21,6 +21,11 @@ from echoserver.ready import ReadyQueue, Stop
 from server.kit import PATIENCE, LogLines, Peer, scripted, wait_arrived, wait_until_idle
 
 
+@pytest.fixture
+def mode() -> str:
+    return "workers"
+
+
 class Ready(NonBlockingConnection):
     """A connection as far as the queue needs one."""
 
@@ -103,7 +108,7 @@ def test_a_connection_is_served_by_one_worker_at_a_time(serve, connect, gate):
         heard.append(data)
         return gate(data) if data == b"first" else data
 
-    server = serve(scripted(feed=feed), mode="workers", workers=4)
+    server = serve(scripted(feed=feed), workers=4)
     held, other = connect(server), connect(server)
     assert other.exchange(b"0") == b"0"
     held.send(b"first")
@@ -126,7 +131,7 @@ def test_the_bytes_of_a_connection_stay_in_order_whatever_the_queue_does(serve, 
         with Peer(server.address) as peer:
             return peer.swap(data) == data
 
-    server = serve(scripted(), mode="workers", workers=8, queue_size=4, queue_order=order)
+    server = serve(scripted(), workers=8, queue_size=4, queue_order=order)
     assert all(future.result(PATIENCE) for future in [background(swap, seed) for seed in range(12)])
 
 
@@ -147,7 +152,7 @@ def fatal(monkeypatch) -> Iterator[threading.Event]:
 
 
 def test_a_worker_that_dies_is_replaced_within_a_second(serve, connect, log, fatal):
-    server = serve(scripted(), mode="workers", workers=1)
+    server = serve(scripted(), workers=1)
     victim = connect(server)
     assert victim.exchange(b"1") == b"1"
     fatal.set()
@@ -165,7 +170,7 @@ def test_a_worker_that_dies_is_replaced_within_a_second(serve, connect, log, fat
 
 
 def test_without_memory_for_a_successor_it_is_tried_again(serve, connect, log, fatal, monkeypatch):
-    server = serve(scripted(), mode="workers", workers=1)
+    server = serve(scripted(), workers=1)
     victim = connect(server)
 
     def no_memory(*_: object, **__: object) -> None:
@@ -182,7 +187,7 @@ def test_without_memory_for_a_successor_it_is_tried_again(serve, connect, log, f
 
 @pytest.mark.parametrize("workers", [1, 8])
 def test_stopping_ends_more_workers_than_the_queue_has_places(serve, connect, workers):
-    server = serve(scripted(), mode="workers", workers=workers, queue_size=1)
+    server = serve(scripted(), workers=workers, queue_size=1)
     assert connect(server).swap(b"hello") == b"hello"
     wait_until_idle(server)
     begun = monotonic()
@@ -194,19 +199,19 @@ def test_stopping_ends_more_workers_than_the_queue_has_places(serve, connect, wo
 def test_without_epoll_the_mode_is_refused(serve, monkeypatch):
     monkeypatch.setattr(echoserver.poller, "_EVENTS", {})
     with pytest.raises(ConfigError, match="this platform has no epoll; must be threads here"):
-        serve(mode="workers")
+        serve()
 
 
 def test_inline_is_refused_with_a_handler_that_may_block(serve):
     with pytest.raises(ConfigError, match=r"inline is refused: the handler .* may block") as refused:
-        serve(scripted(), mode="workers", dispatch="inline")
+        serve(scripted(), dispatch="inline")
     assert refused.value.key == "dispatch"
 
 
 @pytest.mark.parametrize(("dispatch", "queued"), [("auto", False), ("inline", False), ("queue", True)])
 def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispatch, queued):
     """Echo never blocks, so the poller serves it, unless it is told not to."""
-    server = serve("echo", mode="workers", workers=2, dispatch=dispatch)
+    server = serve("echo", workers=2, dispatch=dispatch)
     peer = connect(server)
     for _ in range(10):
         assert peer.exchange(b"hello") == b"hello"
@@ -223,7 +228,7 @@ def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispat
 
 
 def test_a_worker_that_serves_is_busy(serve, connect, gate):
-    server = serve(gate, mode="workers", workers=2)
+    server = serve(gate, workers=2)
     peer = connect(server)
     peer.send(b"wait")
     gate.wait_entered()
