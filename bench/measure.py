@@ -28,6 +28,8 @@ _OTHER_FILES = 64
 _WARMUP = 0.2
 _STARTS = 3
 _REPLY_WITHIN = 20.0
+# A closed connection keeps its port for a while, on our side: from one address, the ports would run out first.
+_CHURN_SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 10))
 
 
 @dataclass(frozen=True)
@@ -95,6 +97,7 @@ def _load(cell: Cell, server: Running, seconds: float) -> Sample:
             pipeline=cell.pipeline,
             duration=seconds,
             churn=churn,
+            sources=_CHURN_SOURCES if churn else (),
             expect="upper" if cell.handler == "upper" else "echo",
             # Every connection of a churn is a fresh one: there is none to warm up.
             warmup=0.0 if churn else min(_WARMUP, seconds),

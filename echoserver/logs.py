@@ -45,7 +45,7 @@ def library_logger() -> FilteringBoundLogger:
         wrapper_class=structlog.stdlib.BoundLogger,
         processors=[structlog.stdlib.filter_by_level, _escape, _as_text],
     )
-    return cast("FilteringBoundLogger", logger)
+    return cast("FilteringBoundLogger", logger.bind())
 
 
 class LogWriter:
@@ -77,14 +77,14 @@ class LogWriter:
         self._dropped = 0
         self._unreported = 0
         wrapper = structlog.make_filtering_bound_logger(_LEVELS[level])
-        add_level = structlog.processors.add_log_level
+        # Bound already: what `wrap_logger` returns makes a new logger for each line.
         self.logger: FilteringBoundLogger = structlog.wrap_logger(
-            self, wrapper_class=wrapper, processors=[add_level, self._enqueue]
-        )
+            self, wrapper_class=wrapper, processors=[self._enqueue]
+        ).bind()
         """For every thread: it never waits."""
         self.patient_logger: FilteringBoundLogger = structlog.wrap_logger(
-            self, wrapper_class=wrapper, processors=[add_level, self._enqueue_patiently]
-        )
+            self, wrapper_class=wrapper, processors=[self._enqueue_patiently]
+        ).bind()
         """For the one thread that answers people and serves nobody: where the queue is full, it waits a second."""
         self._thread = Thread(target=self._write_all, name="log-writer", daemon=True)
         self._thread.start()
@@ -106,18 +106,18 @@ class LogWriter:
         self._thread.join(deadline.timeout())
         return not self._thread.is_alive()
 
-    def _enqueue(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> EventDict:
+    def _enqueue(self, _logger: WrappedLogger, level: str, event: MutableMapping[str, Any]) -> EventDict:
         """Queue an event as it is, as the chain's last processor: rendering costs far more, and is the writer's."""
-        self._put(event, 0)
+        self._put(level, event, 0)
         raise structlog.DropEvent
 
-    def _enqueue_patiently(self, _logger: WrappedLogger, _method: str, event: MutableMapping[str, Any]) -> EventDict:
+    def _enqueue_patiently(self, _logger: WrappedLogger, level: str, event: MutableMapping[str, Any]) -> EventDict:
         # Where one was waited for in vain, the next isn't, or a log that is stuck would hold up the signals.
-        self._patience = _PATIENCE if self._put(event, self._patience) else 0
+        self._patience = _PATIENCE if self._put(level, event, self._patience) else 0
         raise structlog.DropEvent
 
-    def _put(self, event: MutableMapping[str, Any], patience: float) -> bool:
-        event["timestamp"] = time()
+    def _put(self, level: str, event: MutableMapping[str, Any], patience: float) -> bool:
+        event["timestamp"], event["level"] = time(), level
         error = event.pop("exc_info", None)
         if isinstance(error, BaseException):
             # Where the error arose, without the frames and all that they hold, which would wait in the queue with it.

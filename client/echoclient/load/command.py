@@ -41,6 +41,7 @@ class _Parameters(TypedDict):
     verify: bool
     warmup: float
     processes: int
+    sources: tuple[str, ...]
     seed: int
     timeout: float
     wait: float
@@ -137,6 +138,13 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
 @click.option("--warmup", type=duration_value, default="0", metavar="DURATION", help="The same load before measuring.")
 @click.option(
     "--processes", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="How many generate the load."
+)
+@click.option(
+    "--source",
+    "sources",
+    multiple=True,
+    metavar="ADDRESS",
+    help="Connect from this address; several are used in turn. Each has ports of its own, which --churn uses up.",
 )
 @click.option(
     "--seed", type=int, default=1, show_default=True, help="Of the bytes and the sizes: the same seed sends the same."

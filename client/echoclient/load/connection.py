@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import math
 import socket
+import sys
 from typing import TYPE_CHECKING
 
 from echoclient.load.stream import Stream
@@ -14,6 +15,9 @@ if TYPE_CHECKING:
 
 # One after the other; a server that is down is asked again after this long, then twice as long, and so on.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
+# ip(7): choose the port on connecting, when it only has to differ from those of connections to the same peer. The
+# standard library has had the name since Python 3.12.
+_BIND_ADDRESS_NO_PORT = 24 if sys.platform == "linux" else None
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
@@ -42,8 +46,14 @@ class Connection(Stream):
         self.retry_at = math.inf
         self.pause = 0.0
 
-    def open(self, family: int, address: Address, now: float) -> bool:
+    def open(self, family: int, address: Address, source: str, now: float) -> bool:
         """Start to connect, as a new stream, and say whether the connection is already there.
+
+        Args:
+            family: of the address.
+            address: of the server.
+            source: our own address; empty: the kernel chooses.
+            now: the time.
 
         Raises:
             OSError: it can't be made; `close` is to follow.
@@ -55,6 +65,10 @@ class Connection(Stream):
         self.descriptor = self._socket.fileno()
         self._socket.setblocking(False)
         self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if source:
+            if _BIND_ADDRESS_NO_PORT is not None:
+                self._socket.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
+            self._socket.bind((source, 0))
         code = self._socket.connect_ex(address)
         if code == errno.EINPROGRESS:
             # Over loopback the handshake is over by the time the call returns, and asking again says so: that saves

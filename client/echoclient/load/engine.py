@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import time
+from itertools import cycle
 from typing import TYPE_CHECKING
 
 from echoclient.load import faults
@@ -54,6 +55,7 @@ class Engine:
         self.given_up = ""
         self.on_tick: Callable[[float], None] = lambda _: None
         self._family, self._address = family, address
+        self._sources = cycle(plan.sources or ("",))
         self._poller = Poller()
         self._pattern = pattern = Pattern(plan.expect, plan.seed)
         numbers = range(share.first, share.first + share.connections)
@@ -125,7 +127,7 @@ class Engine:
 
     def _open(self, connection: Connection, now: float) -> None:
         try:
-            ready = connection.open(self._family, self._address, now)
+            ready = connection.open(self._family, self._address, next(self._sources), now)
             self._enter(connection, READ if ready else WRITE)
         except OSError as error:
             self._fail(connection, *faults.kind_of(error))

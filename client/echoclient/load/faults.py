@@ -88,6 +88,6 @@ class FaultLog:
 def kind_of(error: OSError) -> tuple[str, str]:
     """Return the kind of what a socket call met, and its text."""
     if error.errno == errno.EADDRNOTAVAIL:
-        return "OTHER", "no local port is free: too many connections were closed in the last minute"
+        return "OTHER", "no local port is free, after so many closed connections; --source brings more"
     known = from_os_error(error, "")
     return known.word, known.detail.removeprefix(": ")

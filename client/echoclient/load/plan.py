@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import math
 from dataclasses import asdict, dataclass, field
 from typing import Literal, cast
@@ -53,6 +54,8 @@ class Plan:
         verify: compare every byte that comes back.
         warmup: seconds of the same load before measuring starts.
         processes: how many processes generate the load.
+        sources: addresses of this machine to connect from, in turn; empty: the kernel chooses. Each has ports of its
+            own, of which a closed connection keeps one for a while.
         seed: of the pattern and the sizes: the same seed sends the same bytes.
         timeout: seconds a connect or a reply may take; 0: no limit.
         wait: seconds to wait for the server to be up.
@@ -74,6 +77,7 @@ class Plan:
     verify: bool = True
     warmup: float = 0.0
     processes: int = 1
+    sources: tuple[str, ...] = ()
     seed: int = 1
     timeout: float = 5.0
     wait: float = 0.0
@@ -90,6 +94,9 @@ class Plan:
         _within("size", self.largest, 1, LARGEST_SIZE)
         _within("pipeline", self.pipeline, 1, 100_000)
         _within("processes", self.processes, 1, 256)
+        for source in self.sources:
+            if not _is_address(source):
+                raise PlanError(f"source {source}: must be an IP address, such as 127.0.0.2")
         if self.duration is not None and not 0 < self.duration < math.inf:
             raise PlanError(f"duration {self.duration:g} s: must be longer than 0")
         if self.messages is not None:
@@ -154,7 +161,8 @@ class Plan:
         from echoclient.target import parse_target
 
         try:
-            return Plan(**{**values, "target": parse_target(str(values["target"]))})  # type: ignore[arg-type]
+            sources = tuple(cast("list[str]", values.get("sources", [])))
+            return Plan(**{**values, "target": parse_target(str(values["target"])), "sources": sources})  # type: ignore[arg-type]
         except (TypeError, KeyError, ValueError) as error:
             raise PlanError(f"not the parameters of a run: {error}") from None
 
@@ -170,6 +178,14 @@ def parse_sizes(text: str) -> tuple[int, int]:
     if not all(number.isascii() and number.isdigit() and len(number) <= 10 for number in numbers):
         raise PlanError(f"{text!r} is not a size: write bytes such as 64, or a range such as 64-4096")
     return cast("tuple[int, int]", tuple(map(int, numbers)))
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import platform
 import resource
+import socket
 from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
@@ -53,6 +55,7 @@ def run(
     library()
     _check_limits(plan)
     family, address = _find(plan, say)
+    _check_sources(plan, family)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with contextlib.ExitStack() as stack:
         group = Group(plan, progress)
@@ -83,6 +86,19 @@ def _find(plan: Plan, say: Callable[[str], None] | None) -> tuple[int, tuple[Any
         with contextlib.suppress(ClientError):
             session.receive()
     return found
+
+
+def _check_sources(plan: Plan, family: int) -> None:
+    for source in plan.sources:
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as sock:
+                sock.bind((source, 0))
+        except socket.gaierror:  # an address of the other family is a name to look up
+            raise PlanError(f"source {source}: must be of the server's address family") from None
+        except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                raise PlanError(f"source {source}: must be an address of this machine") from None
+            raise PlanError(f"source {source}: can't be used: {(error.strerror or str(error)).lower()}") from None
 
 
 def _merge(plan: Plan, started: str, group: Group) -> Result:

@@ -34,6 +34,8 @@ def plan_line(plan: Plan) -> str:
     parts.append(format_duration(plan.duration) if plan.duration else f"{count_text(plan.messages or 0)} messages")
     if plan.processes > 1:
         parts.append(f"{plan.processes} processes")
+    if plan.sources:
+        parts.append(f"from {', '.join(plan.sources)}")
     if plan.expect == "upper":
         parts.append("expecting upper case")
     if not plan.verify:

@@ -23,8 +23,9 @@ class ResetError(Exception):
 class Talk:
     """One connection, as a script sees it."""
 
-    def __init__(self, number: int, server: ScriptedServer) -> None:
+    def __init__(self, number: int, host: str, server: ScriptedServer) -> None:
         self.number = number
+        self.host = host  # the peer's
         self.server = server
         self.offset = 0  # of the first byte of what is passed to the script
 
@@ -67,8 +68,8 @@ class ScriptedServer:
         while not self.stopping.is_set():
             for key, _ in self._selector.select():
                 if key.fileobj is self._listener:
-                    sock, _ = self._listener.accept()
-                    self._selector.register(sock, selectors.EVENT_READ, Talk(self.accepted, self))
+                    sock, (host, _) = self._listener.accept()
+                    self._selector.register(sock, selectors.EVENT_READ, Talk(self.accepted, host, self))
                     self.accepted += 1
                 elif key.data is not None:
                     self._serve(key.fileobj, key.data)

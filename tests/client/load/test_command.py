@@ -110,6 +110,7 @@ def test_nobody_there_is_exit_status_1_and_one_line():
         (["--json", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
         (["--html", "/"], "/ is a directory"),
         (["--json", "/tmp/same", "--html", "/tmp/same"], "/tmp/same is named for two results"),
+        (["--source", "127.0.0"], "source 127.0.0: must be an IP address, such as 127.0.0.2"),
         (["--expect", "lower"], "'lower' is not one of 'echo', 'upper'"),
         (["--hgrm", "-"], "- is not a file"),
     ],
@@ -119,6 +120,17 @@ def test_bad_usage_is_exit_status_2(arguments, words):
     done = CliRunner().invoke(bench, [*arguments, "1"])
     assert done.exit_code == 2
     assert words in " ".join(done.stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("192.0.2.1", "must be an address of this machine"), ("::1", "must be of the server's address family")],
+)
+def test_a_source_that_is_none_is_refused_before_the_run(serve, scripts, source, words):
+    server = serve(scripts.echo)
+    done = echoclient("bench", "-n", 16, "--source", "127.0.0.1", "--source", source, server.port)
+    assert done.returncode == 2
+    assert done.stderr == f"Error: source {source}: {words}\n"
 
 
 def test_a_result_that_can_not_be_written_is_told(serve, scripts):

@@ -51,14 +51,14 @@ def connecting(monkeypatch: pytest.MonkeyPatch, codes: list[int], local: int = 5
 @pytest.mark.parametrize("codes", [[0], [errno.EINPROGRESS, 0], [errno.EINPROGRESS, errno.EISCONN]])
 def test_a_connect_that_is_over_at_once(monkeypatch, codes):
     connection = connecting(monkeypatch, codes)
-    assert connection.open(2, ("127.0.0.1", 9000), 0.0)
+    assert connection.open(2, ("127.0.0.1", 9000), "", 0.0)
     assert connection.connected
 
 
 def test_a_connect_that_takes_its_time(monkeypatch):
     connection = connecting(monkeypatch, [errno.EINPROGRESS, errno.EALREADY, errno.EALREADY, 0])
     address = ("127.0.0.1", 9000)
-    assert not connection.open(2, address, 0.0)
+    assert not connection.open(2, address, "", 0.0)
     assert not connection.advance(address)
     assert connection.advance(address)
 
@@ -66,7 +66,7 @@ def test_a_connect_that_takes_its_time(monkeypatch):
 def test_a_socket_that_is_connected_to_itself_is_a_refusal(monkeypatch):
     connection = connecting(monkeypatch, [0], local=9000)
     with pytest.raises(OSError) as refused:  # noqa: PT011 - the number is looked at
-        connection.open(2, ("127.0.0.1", 9000), 0.0)
+        connection.open(2, ("127.0.0.1", 9000), "", 0.0)
     assert refused.value.errno == errno.ECONNREFUSED
     assert not connection.connected
 

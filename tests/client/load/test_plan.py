@@ -33,6 +33,7 @@ from echoclient.target import Target
         ({"rate": float("nan")}, "rate nan"),
         ({"rate": 5.0, "churn": True}, "leave out the rate"),
         ({"pipeline": 2, "churn": True}, "leave out the pipeline"),
+        ({"sources": ("127.0.0.2", "localhost")}, "source localhost: must be an IP address"),
         ({"warmup": -1.0}, "warmup -1 s"),
         ({"timeout": float("nan")}, "timeout nan s"),
     ],
@@ -69,7 +70,7 @@ def test_the_shares_are_the_whole(connections, extra, data):
 
 
 def test_a_plan_survives_json():
-    plan = Plan(target=Target("::1", 7), smallest=1, largest=9, rate=2.5, expect="upper", verify=False, seed=-4)
+    plan = Plan(target=Target("::1", 7), smallest=1, largest=9, rate=2.5, expect="upper", sources=("::1",), seed=-4)
     assert Plan.from_json(json.loads(json.dumps(plan.to_json()))) == plan
 
 

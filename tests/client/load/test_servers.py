@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import random
 import socket
+import sys
+from collections import Counter
 
 import pytest
 
@@ -133,6 +135,20 @@ def test_every_connection_of_a_churn_has_bytes_of_its_own(serve, scripts):
 
     assert load(serve(script).port, messages=100, churn=True, processes=2).ok
     assert len(first) == len(set(first)) == 100
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only there is all of 127.0.0.0/8 this machine")
+@pytest.mark.parametrize("parameters", [{"churn": True}, {"connections": 60}], ids=str)
+def test_connections_come_from_the_sources_in_turn(serve, scripts, parameters):
+    hosts = []
+
+    def script(talk, data):
+        hosts.append(talk.host)
+        return data
+
+    sources = ("127.0.0.2", "127.0.0.3", "127.0.0.4")
+    assert load(serve(script).port, messages=60, sources=sources, **parameters).ok
+    assert Counter(hosts) == dict.fromkeys(sources, 20)
 
 
 def test_a_churn_goes_on_after_its_warm_up(serve, scripts):
