@@ -20,6 +20,7 @@ from echoserver.admission import HostLimit
 from echoserver.clock import Throttle
 from echoserver.config import ServerConfig
 from echoserver.connection import Connection
+from echoserver.cores import Cores
 from echoserver.metrics import Metrics
 from echoserver.registry import ConnectionRegistry
 
@@ -58,6 +59,8 @@ class Acceptor:
         Counts who was turned away or had to wait.
     log:
         For what stands in the way of accepting.
+    cores:
+        Where the thread runs.
     admit:
         Takes over an accepted socket with its peer's address, and the slot that goes with it.
     fail:
@@ -71,6 +74,7 @@ class Acceptor:
         registry: ConnectionRegistry,
         metrics: Metrics,
         log: FilteringBoundLogger,
+        cores: Cores,
         *,
         admit: Callable[[socket.socket, tuple[object, ...]], None],
         fail: Callable[[BaseException], None],
@@ -79,6 +83,7 @@ class Acceptor:
         self._registry = registry
         self._metrics = metrics
         self._log = log
+        self._cores = cores
         self._admit = admit
         self._fail = fail
         # How many connections may be open.
@@ -142,6 +147,7 @@ class Acceptor:
 
     def _run(self) -> None:
         assert self._bell is not None
+        self._cores.share()
         try:
             with selectors.DefaultSelector() as selector:
                 for listener in self._listeners:

@@ -8,6 +8,7 @@ from time import monotonic
 from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
 from echoserver.bulk import WORTH_MOVING
 from echoserver.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
+from echoserver.cores import Cores
 from echoserver.kernel import unread
 from echoserver.metrics import CloseReason, Phase
 from echoserver.rate import TokenBucket
@@ -22,25 +23,28 @@ _RECEIVES_NOT_ASKED = 15
 class BlockingConnection(Connection):
     """One peer, served by one thread from the first byte to the last."""
 
-    __slots__ = ("_hurry",)
+    __slots__ = ("_hurry", "_spread")
 
-    def serve(self, buffer: ReceiveBuffer) -> CloseReason:
+    def serve(self, buffer: ReceiveBuffer, cores: Cores) -> CloseReason:
         """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing.
 
         Parameters
         ----------
         buffer:
             The serving thread's own.
+        cores:
+            Where that thread runs.
 
         """
         self.served_by = get_ident()
+        self._spread = False
         try:
             self._say(self._open())
             self.tally.phase = _RECEIVING
             if self._bucket is not None:
                 self._serve_limited(self._bucket)
             elif self._unchanged:
-                self._send_back(buffer)
+                self._send_back(buffer, cores)
             else:
                 self._converse()
             self._answer_what_arrived()
@@ -53,9 +57,11 @@ class BlockingConnection(Connection):
             self._failed(CloseReason.RESET, error)
         except Exception as error:  # noqa: BLE001 - a defect of ours; it ends this connection and nothing else
             self._failed(CloseReason.KILLED, error)
+        if self._spread:
+            cores.share()
         return self.reason
 
-    def _send_back(self, buffer: ReceiveBuffer) -> None:
+    def _send_back(self, buffer: ReceiveBuffer, cores: Cores) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""
         receive, send, memory, tally = self._receive_into, self._send, buffer.usual, self.tally
         size, part = buffer.size, buffer.part
@@ -71,6 +77,9 @@ class BlockingConnection(Connection):
                 self._send_rest(part[sent:])
             tally.replies += 1
             if count >= USUAL_BYTES:  # filled: there may be more
+                if not self._spread:  # copying so much takes longer than a change of cores, and needs no lock
+                    self._spread = True
+                    cores.spread()
                 if not_asking:
                     not_asking -= 1
                 elif self._move_more():

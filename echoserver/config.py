@@ -110,6 +110,12 @@ class ServerConfig:
         "Who calls the handler in workers mode: the poller (inline), a worker (queue), or as the handler asks for.",
         "A hand-over to a worker costs more than a handler that never blocks. The others are to measure and learn.",
     )
+    cores: str = _option(
+        "auto",
+        Choice("auto", "one", "all"),
+        "Which cores the serving threads run on: all, or one; auto is one, unless the handler may block.",
+        "Under the interpreter's lock one of them runs at a time, and on several cores they mostly wake one another.",
+    )
     handler_timeout: float = _option(
         30.0,
         Duration(),

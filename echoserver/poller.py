@@ -37,6 +37,7 @@ from time import monotonic
 from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
 from echoserver.connection import Connection, hold_back_sigpipe
+from echoserver.cores import Cores
 from echoserver.metrics import CloseReason
 from echoserver.nonblocking import NonBlockingConnection, Wants
 from echoserver.rate import Pauses
@@ -67,6 +68,8 @@ class Poller:
         Whether connections have a rate limit, and so may pause.
     settle:
         Takes over a connection that has ended: lingers with it or closes it.
+    cores:
+        Where the thread runs.
     fail:
         Is told what ended the poller, without which nobody is served.
 
@@ -78,10 +81,12 @@ class Poller:
         *,
         limited: bool,
         settle: Callable[[Connection], None],
+        cores: Cores,
         fail: Callable[[BaseException], None],
     ) -> None:
         self._ready = ready
         self._settle = settle
+        self._cores = cores
         self._fail = fail
         self.stopping = Event()
         """Set by the workers mode when it stops: replace nobody, wait for no place on the queue."""
@@ -194,6 +199,7 @@ class Poller:
     def _run(self) -> None:
         try:
             hold_back_sigpipe()
+            self._cores.share()
             self._poll()
             self._leave()
         except BaseException as error:  # noqa: BLE001 - a defect; without a poller nobody is served, so the server must end

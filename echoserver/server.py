@@ -22,6 +22,7 @@ from echoserver.bulk import PipePool, can_splice
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
 from echoserver.connection import Connection
+from echoserver.cores import Cores
 from echoserver.errors import BindError, ConfigError
 from echoserver.handlers import find_handler
 from echoserver.janitor import Janitor, Limits
@@ -83,6 +84,8 @@ class Server:
         self._registry = ConnectionRegistry()
         self._rate, self._burst = parse_rate(self.config.rate_limit), parse_amount(self.config.rate_burst)
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
+        self._inline = self._serves_inline()
+        self._cores = Cores(self.config.cores, lock_bound=not self._factory.blocking and not self._inline)
         self._mode = self._make_mode()
         self._janitor = Janitor(
             self._registry,
@@ -97,7 +100,7 @@ class Server:
             tend=self._mode.tend,
         )
         self._acceptor = Acceptor(
-            self.config, self._registry, self._metrics, self._log, admit=self._admit, fail=self._fail
+            self.config, self._registry, self._metrics, self._log, self._cores, admit=self._admit, fail=self._fail
         )
         self._number = 0  # of the last connection; the acceptor thread's own
         self._warn_unserved = Throttle(1.0)  # likewise
@@ -111,19 +114,27 @@ class Server:
         self._cutting = Event()
         self._failure: BaseException | None = None  # written by `_fail` before it sets `_stopped`
 
+    def _serves_inline(self) -> bool:
+        """Return whether the poller calls the handler."""
+        config, factory = self.config, self._factory
+        if config.mode != "workers" or config.dispatch == "queue":
+            return False
+        if config.dispatch == "inline" and factory.blocking:
+            problem = (
+                f"inline is refused: the handler {factory.name} may block, and would hold up all peers; "
+                "must be auto or queue"
+            )
+            raise ConfigError(problem, key="dispatch")
+        return not factory.blocking
+
     def _make_mode(self) -> _Mode:
         config = self.config
         if config.mode == "threads":
-            return ServingThreads(self._settle)
-        if config.dispatch == "inline" and self._factory.blocking:
-            name = self._factory.name
-            problem = (
-                f"inline is refused: the handler {name} may block, and would hold up all peers; must be auto or queue"
-            )
-            raise ConfigError(problem, key="dispatch")
+            return ServingThreads(self._settle, self._cores)
         return Workers(
             self._settle,
-            inline=config.dispatch == "inline" or (config.dispatch == "auto" and not self._factory.blocking),
+            self._cores,
+            inline=self._inline,
             count=config.workers or max(_LEAST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1)),
             order=config.queue_order,
             queue_size=config.queue_size,

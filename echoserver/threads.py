@@ -15,6 +15,7 @@ from echoserver.blocking import BlockingConnection
 from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
 from echoserver.connection import Connection, hold_back_sigpipe
+from echoserver.cores import Cores
 from echoserver.interpreter import fit_switch_interval
 
 IDLE_SECONDS = 5.0
@@ -27,6 +28,8 @@ class ServingThreads:
     ----------
     settle:
         Takes over a connection that has ended: lingers with it or closes it. Raises nothing.
+    cores:
+        Where the threads run.
 
     """
 
@@ -35,8 +38,9 @@ class ServingThreads:
     blocking = True
     """Whether the sockets of this mode wait in a receive or a send."""
 
-    def __init__(self, settle: Callable[[Connection], None]) -> None:
+    def __init__(self, settle: Callable[[Connection], None], cores: Cores) -> None:
         self._settle = settle
+        self._cores = cores
         # Guards the attributes below it.
         self._lock = Lock()
         self._idle: list[_ServingThread] = []
@@ -80,7 +84,7 @@ class ServingThreads:
         if thread is not None:
             thread.mailbox.put(connection)
             return
-        thread = _ServingThread(self, self._settle, connection)
+        thread = _ServingThread(self, self._settle, self._cores, connection)
         with self._lock:
             self._all.add(thread)
         try:
@@ -135,10 +139,13 @@ _STOP = _Stop()
 class _ServingThread(Thread):
     """One thread with its mailbox. A daemon: one that a handler never lets go must not keep the process from ending."""
 
-    def __init__(self, pool: ServingThreads, settle: Callable[[Connection], None], first: BlockingConnection) -> None:
+    def __init__(
+        self, pool: ServingThreads, settle: Callable[[Connection], None], cores: Cores, first: BlockingConnection
+    ) -> None:
         super().__init__(name=f"conn-{first.number}", daemon=True)
         self.pool = pool
         self._settle = settle
+        self._cores = cores
         self._buffer = ReceiveBuffer()
         # A SimpleQueue is the cheapest way to hand one thing to one waiting thread; nobody needs its size or its
         # task_done.
@@ -147,9 +154,10 @@ class _ServingThread(Thread):
 
     def run(self) -> None:
         hold_back_sigpipe()
+        self._cores.share()
         while isinstance(connection := self._next(), BlockingConnection):
             self.name = f"conn-{connection.number}"
-            connection.serve(self._buffer)
+            connection.serve(self._buffer, self._cores)
             self._settle(connection)
             del connection  # an idle thread keeps no connection, and so no handler, alive
             self.name = "conn-idle"

@@ -17,6 +17,7 @@ from structlog.typing import FilteringBoundLogger
 from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
 from echoserver.connection import Connection, hold_back_sigpipe
+from echoserver.cores import Cores
 from echoserver.errors import ConfigError
 from echoserver.metrics import WorkerSnapshot
 from echoserver.nonblocking import NonBlockingConnection
@@ -33,6 +34,8 @@ class Workers:
     ----------
     settle:
         Takes over a connection that has ended: lingers with it or closes it.
+    cores:
+        Where the threads run.
     inline:
         Whether the poller serves the turns itself.
     count:
@@ -63,6 +66,7 @@ class Workers:
     def __init__(
         self,
         settle: Callable[[Connection], None],
+        cores: Cores,
         *,
         inline: bool,
         count: int,
@@ -75,12 +79,13 @@ class Workers:
         if not can_poll():
             raise ConfigError("workers is refused: this platform has no epoll; must be threads here", key="mode")
         self._log = log
+        self._cores = cores
         self._ready = ReadyQueue(order, queue_size, log)
-        self._poller = Poller(None if inline else self._ready, limited=limited, settle=settle, fail=fail)
+        self._poller = Poller(None if inline else self._ready, limited=limited, settle=settle, cores=cores, fail=fail)
         # Guards the lists: the janitor changes them, and whoever asks for the counters reads them.
         self._lock = Lock()
         self._workers = [
-            _Worker(self._poller, self._ready, number) for number in range(1, 1 + (0 if inline else count))
+            _Worker(self._poller, self._ready, cores, number) for number in range(1, 1 + (0 if inline else count))
         ]
         self._dead: list[_Worker] = []
 
@@ -114,7 +119,7 @@ class Workers:
             if self._poller.stopping.is_set():
                 return
             try:
-                successor = _Worker(self._poller, self._ready, worker.number)
+                successor = _Worker(self._poller, self._ready, self._cores, worker.number)
                 successor.start()
             except (RuntimeError, MemoryError) as error:  # none to be had now: the next call tries again
                 self._log.error("cannot replace a worker", thread=worker.name, reason=str(error))
@@ -159,7 +164,7 @@ class Workers:
 class _Worker(Thread):
     """One consumer of the queue. A daemon: one that a handler never lets go must not keep the process from ending."""
 
-    def __init__(self, poller: Poller, ready: ReadyQueue, number: int) -> None:
+    def __init__(self, poller: Poller, ready: ReadyQueue, cores: Cores, number: int) -> None:
         super().__init__(name=f"worker-{number}", daemon=True)
         self.number = number
         # Written by this thread alone.
@@ -169,11 +174,13 @@ class _Worker(Thread):
         self.error: BaseException | None = None
         self.poller = poller
         self._ready = ready
+        self._cores = cores
         self._buffer = ReceiveBuffer()
 
     def run(self) -> None:
         try:
             hold_back_sigpipe()
+            self._cores.share()
             while self._serve_next():
                 pass
         except BaseException as error:  # noqa: BLE001 - kept for the janitor, which logs it and starts a successor

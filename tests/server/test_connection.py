@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from echoserver.blocking import BlockingConnection
 from echoserver.buffer import ReceiveBuffer
+from echoserver.cores import Cores
 from echoserver.handlers import HandlerSpec, find_handler
 from echoserver.metrics import CloseReason, Phase
 from echoserver.nonblocking import NonBlockingConnection, Wants
@@ -21,6 +22,7 @@ from server.kit import PATIENCE, Gate, Peer, scripted, tcp_pair, wait_arrived
 
 MIB = 1024 * 1024
 BUFFER = ReceiveBuffer()
+ANY_CORE = Cores("all", lock_bound=True)
 
 
 @pytest.fixture
@@ -39,7 +41,7 @@ def turns_on(sock: socket.socket, handler: HandlerSpec = "echo", **options: obje
 
 
 def serve(connection: BlockingConnection) -> CloseReason:
-    return connection.serve(ReceiveBuffer())
+    return connection.serve(ReceiveBuffer(), ANY_CORE)
 
 
 def all_turns(connection: NonBlockingConnection, descriptor: socket.socket) -> CloseReason:

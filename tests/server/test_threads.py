@@ -13,6 +13,7 @@ import pytest
 import echoserver.threads
 from echoserver.blocking import BlockingConnection
 from echoserver.clock import Deadline
+from echoserver.cores import Cores
 from echoserver.threads import ServingThreads
 from server.kit import PATIENCE, wait_until_idle
 
@@ -29,7 +30,7 @@ class Job(BlockingConnection):
         if not held:
             self.let_go.set()
 
-    def serve(self, _buffer) -> None:
+    def serve(self, _buffer, _cores) -> None:
         self.thread = threading.current_thread()
         self.name = self.thread.name
         self.entered.set()
@@ -40,7 +41,7 @@ class Pool(ServingThreads):
     """Serving threads that report, one by one, who has gone idle and who has retired."""
 
     def __init__(self) -> None:
-        super().__init__(lambda connection: None)
+        super().__init__(lambda connection: None, Cores("all", lock_bound=False))
         self.parked: SimpleQueue[threading.Thread] = SimpleQueue()
         self.retired: SimpleQueue[threading.Thread] = SimpleQueue()
 
@@ -216,9 +217,9 @@ def serve_one_with(pool: Pool, mailbox: LateMailbox) -> threading.Thread:
     """Have a thread serve one job and then wait at this mailbox."""
 
     class Swap(Job):
-        def serve(self, buffer) -> None:
+        def serve(self, buffer, cores) -> None:
             threading.current_thread().mailbox = mailbox
-            super().serve(buffer)
+            super().serve(buffer, cores)
 
     pool.assign(Swap(1))
     thread = pool.parked.get(timeout=PATIENCE)

@@ -1,0 +1,70 @@
+"""Which cores the threads that accept and serve run on.
+
+Under the interpreter's lock one thread runs Python at a time, and lets go of the lock for every system call. With a
+second core, a thread that waits for the lock takes it there the moment it is free, and the first, back from its system
+call, has to wait in its turn. Each message so costs two wake-ups of a thread on another core, which take longer than
+the message itself; and the more threads there are, the surer it happens. On one core, the thread is back from its
+system call before another has started, and goes on for as long as there is something to receive.
+
+What gains from more cores is what is done without the lock: a handler that waits or computes in C, and the kernel's
+copying of bulk data.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import sys
+
+from echoserver.errors import ConfigError
+
+
+class Cores:
+    """Where the threads of one server run.
+
+    Parameters
+    ----------
+    wanted:
+        `one` core, `all` that this process may use, or `auto`: one, where that is faster.
+    lock_bound:
+        Whether these threads do little without the interpreter's lock, and so gain nothing from more cores.
+
+    Raises
+    ------
+    ConfigError
+        One core is asked for, and this platform lets no thread choose.
+
+    """
+
+    def __init__(self, wanted: str, *, lock_bound: bool) -> None:
+        can_choose = hasattr(os, "sched_setaffinity")
+        if wanted == "one" and not can_choose:
+            raise ConfigError("one is refused: this platform lets no thread choose its core; must be all", key="cores")
+        self._allowed = os.sched_getaffinity(0) if can_choose else set[int]()
+        self.core: int | None = None
+        """The one that they share; `None` if each runs where the kernel puts it."""
+        if len(self._allowed) > 1 and (wanted == "one" or (wanted == "auto" and lock_bound and _has_lock())):
+            # By chance, or several servers on one machine would all take the same.
+            self.core = random.choice(sorted(self._allowed))  # noqa: S311 - nothing secret
+
+    def share(self) -> None:
+        """Have the calling thread run on the shared core, if there is one."""
+        if self.core is not None:
+            _run_on({self.core})
+
+    def spread(self) -> None:
+        """Let the calling thread run on all cores again."""
+        if self.core is not None:
+            _run_on(self._allowed)
+
+
+def _run_on(cores: set[int]) -> None:
+    try:
+        os.sched_setaffinity(0, cores)
+    except OSError:  # taken from this process meanwhile (cpuset(7)): the thread runs on those that are left
+        pass
+
+
+def _has_lock() -> bool:
+    enabled = getattr(sys, "_is_gil_enabled", None)  # since Python 3.13
+    return enabled is None or bool(enabled())

@@ -1,0 +1,169 @@
+"""Which cores the serving threads run on: the kernel is asked, thread by thread."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+
+import pytest
+
+from echoserver.blocking import BlockingConnection
+from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.cores import Cores
+from echoserver.errors import ConfigError
+from echoserver.handlers import find_handler
+from echoserver.metrics import CloseReason
+from server.kit import PATIENCE, Peer, scripted, tcp_pair, wait_arrived
+from support import Service
+
+ALL = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
+several_cores = pytest.mark.skipif(len(ALL) < 2, reason="this process has one core: there is nothing to choose")
+
+
+def of_this_thread() -> set[int]:
+    return os.sched_getaffinity(0)
+
+
+@several_cores
+@pytest.mark.parametrize(
+    ("wanted", "lock_bound", "chooses"),
+    [
+        ("one", True, True),
+        ("one", False, True),
+        ("auto", True, True),
+        ("auto", False, False),
+        ("all", True, False),
+        ("all", False, False),
+    ],
+)
+def test_when_there_is_one_core(wanted, lock_bound, chooses, background):
+    cores = Cores(wanted, lock_bound=lock_bound)
+    assert (cores.core in ALL) if chooses else cores.core is None
+
+    def move() -> list[set[int]]:
+        cores.share()
+        shared = of_this_thread()
+        cores.spread()
+        return [shared, of_this_thread()]
+
+    assert background(move).result(PATIENCE) == [{cores.core} if chooses else ALL, ALL]
+    assert of_this_thread() == ALL  # only the thread that asked for it was moved
+
+
+@several_cores
+def test_servers_do_not_all_take_the_same():
+    assert len({Cores("one", lock_bound=True).core for _ in range(100)}) > 1
+
+
+@several_cores
+def test_without_the_interpreters_lock_auto_is_all(monkeypatch):
+    monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
+    assert Cores("auto", lock_bound=True).core is None
+    assert Cores("one", lock_bound=True).core is not None
+
+
+def test_with_one_core_allowed_there_is_nothing_to_choose(monkeypatch):
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("moved"), raising=False)
+    cores = Cores("one", lock_bound=True)
+    cores.share()
+    cores.spread()
+
+
+def test_where_no_thread_can_choose(serve, monkeypatch):
+    monkeypatch.delattr(os, "sched_setaffinity", raising=False)
+    monkeypatch.delattr(os, "sched_getaffinity", raising=False)
+    assert Cores("auto", lock_bound=True).core is None
+    with pytest.raises(ConfigError, match="one is refused: this platform lets no thread choose") as refused:
+        serve(cores="one")
+    assert refused.value.key == "cores"
+
+
+@several_cores
+def test_a_core_that_was_taken_away_costs_nobody_a_connection(serve, connect, monkeypatch):
+    def taken(*_: object) -> None:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    monkeypatch.setattr(os, "sched_setaffinity", taken)
+    peer = connect(serve(cores="one"))
+    data = os.urandom(300_000)
+    assert peer.exchange(b"hello") == b"hello"
+    assert peer.swap(data) == data
+
+
+def serving_threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if thread.name.startswith(("conn-", "worker-", "poller", "acc"))]
+
+
+@several_cores
+def test_the_threads_that_accept_and_serve_share_a_core(serve, connect):
+    """In workers mode this handler is called by worker threads."""
+    where = []
+
+    def feed(data: bytes) -> bytes:
+        where.append(of_this_thread())
+        return data
+
+    server = serve(scripted(feed=feed), cores="one", workers=2)
+    for _ in range(3):
+        assert connect(server).exchange(b"hello") == b"hello"
+    shared = where[0]
+    assert len(shared) == 1
+    assert where == [shared] * 3
+    seen = {thread.name.rstrip("0123456789"): os.sched_getaffinity(thread.native_id) for thread in serving_threads()}
+    assert len(seen) >= 2
+    assert all(cores == shared for cores in seen.values()), seen
+
+
+class Told(Cores):
+    """Cores that note what a connection asks of them."""
+
+    def __init__(self) -> None:
+        super().__init__("all", lock_bound=True)
+        self.asked: list[str] = []
+
+    def share(self) -> None:
+        self.asked.append("share")
+
+    def spread(self) -> None:
+        self.asked.append("spread")
+
+
+@pytest.mark.parametrize(("length", "asked"), [(USUAL_BYTES - 1, []), (USUAL_BYTES, ["spread", "share"])])
+@pytest.mark.parametrize("broken", [False, True], ids=["ends", "breaks"])
+def test_bulk_data_spreads_its_thread_until_the_connection_ends(length, asked, broken, monkeypatch):
+    def break_off(_: BlockingConnection) -> None:
+        raise ConnectionResetError
+
+    served, peer = tcp_pair()
+    with served, peer:
+        connection = BlockingConnection(1, served, ("127.0.0.1", 1), find_handler("echo", {}))
+        peer.send(bytes(length))
+        wait_arrived(connection, length)
+        peer.finish()
+        if broken:
+            monkeypatch.setattr(BlockingConnection, "_answer_what_arrived", break_off)
+        cores = Told()
+        assert connection.serve(ReceiveBuffer(), cores) is (CloseReason.RESET if broken else CloseReason.EOF)
+        assert cores.asked == asked
+
+
+@several_cores
+@pytest.mark.parametrize(
+    ("handler", "mode", "shared"),
+    [
+        ("echo", ("--mode", "threads"), True),
+        ("upper", ("--mode", "threads"), True),
+        ("os:fsencode", ("--mode", "threads"), False),  # nobody has said of it that it never blocks
+        ("echo", ("--mode", "workers"), False),  # one thread serves: where it runs is the kernel's to say
+        ("echo", ("--mode", "workers", "--dispatch", "queue"), True),
+        ("os:fsencode", ("--mode", "workers"), False),
+    ],
+)
+def test_what_auto_is(handler, mode, shared):
+    with Service("--handler", handler, *mode) as service, Peer(service.address) as peer:
+        assert peer.exchange(b"HELLO") == b"HELLO"
+        tasks = os.listdir(f"/proc/{service.process.pid}/task")
+        assert any(len(os.sched_getaffinity(int(task))) == 1 for task in tasks) == shared
