@@ -15,7 +15,7 @@ from bench.summary import Entry, summarise
 from bench.tables import number, ratio_text
 
 COLUMNS = 3
-_WIDTH, _GAP, _MARGIN = 330, 26, 20
+_WIDTH, _GAP, _MARGIN = 362, 26, 20
 # Within a panel: where bars begin, how long the longest is; the rest is for the figure behind it.
 _BAR_LEFT, _BAR_LONGEST = 102, 128
 _TOP, _ROW, _BAR = 46, 19, 12
@@ -24,14 +24,17 @@ _HEADING = 34
 _STYLE = """
 svg { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif;
   --back: #ffffff; --ink: #1f2328; --soft: #59636e; --line: #d1d9e0;
-  --threads: #0b6e4f; --workers: #1b9e77; --workers-queue: #74c6a8; --peer: #9aa4b1; --base: #5f6b7a; }
+  --threads: #0b6e4f; --workers: #1b9e77; --workers-queue: #74c6a8; --threads-all-cores: #5a9c87;
+  --peer: #9aa4b1; --base: #5f6b7a; }
 @media (prefers-color-scheme: dark) {
   svg { --back: #0d1117; --ink: #e6edf3; --soft: #9198a1; --line: #30363d;
-    --threads: #3fd9a0; --workers: #22a67a; --workers-queue: #17694f; --peer: #59636e; --base: #9198a1; } }
+    --threads: #3fd9a0; --workers: #22a67a; --workers-queue: #17694f; --threads-all-cores: #2a8f72;
+    --peer: #59636e; --base: #9198a1; } }
 .back { fill: var(--back); } text { fill: var(--ink); } .soft { fill: var(--soft); font-size: 11px; }
 .title { font-weight: 600; font-size: 13px; } .head { font-weight: 600; font-size: 15px; }
 .end { text-anchor: end; } .axis { stroke: var(--line); } .spread { stroke: var(--ink); fill: none; opacity: .75; }
 .threads { fill: var(--threads); } .workers { fill: var(--workers); } .workers-queue { fill: var(--workers-queue); }
+.threads-all-cores { fill: var(--threads-all-cores); }
 .peer { fill: var(--peer); } .base { fill: var(--base); }
 .bound { fill-opacity: .35; stroke: var(--soft); stroke-dasharray: 3 2; }
 """.strip()
@@ -105,8 +108,9 @@ def _bar(entry: Entry, top: int, scale: float, base: str) -> list[str]:
     if entry.rounds > 1:
         low, high = (_BAR_LEFT + value * scale for value in (entry.low, entry.high))
         lines.append(f'<path class="spread" d="M{low:.1f} {middle - 3:g}v6M{low:.1f} {middle:g}H{high:.1f}m0 -3v6"/>')
-    value = f"≥ {number(entry.value)}" if entry.bound else number(entry.value)
-    ratio = f" × {ratio_text(entry.ratio)}" if entry.ratio is not None and entry.server != base else ""
+    least = "≥ " if entry.bound else ""
+    value = f"{least}{number(entry.value)}"
+    ratio = f" × {least}{ratio_text(entry.ratio)}" if entry.ratio is not None and entry.server != base else ""
     end = _BAR_LEFT + max(entry.high, entry.value) * scale + 7
     lines.append(f'<text x="{end:.1f}" y="{baseline}">{value}<tspan class="soft">{ratio}</tspan></text>')
     return lines

@@ -77,6 +77,12 @@ SERVERS = {
     for server in (
         Server("threads", "echoserver, a thread per connection (its default)", _OURS, limit_flag=_LIMIT),
         Server(
+            "threads-all-cores",
+            "the same with `--cores all`: its threads run wherever the kernel puts them",
+            (*_OURS, "--cores", "all"),
+            limit_flag=_LIMIT,
+        ),
+        Server(
             "workers",
             "echoserver `--mode workers`: turns are served by the poller",
             (*_OURS, "--mode", "workers"),

@@ -20,10 +20,10 @@ class Entry:
         value: the median over the rounds, in the cell's unit; ``None`` if no round gave one.
         low: the least of the rounds.
         high: the most.
-        ratio: to the base, the median of each round's own ratio; ``None`` where the generator was the limit of either.
+        ratio: to the base, the median of each round's own ratio; ``None`` where the generator was the base's limit.
         beside: to the same server's figure in the cell that this one stands beside; ``None`` likewise.
         latency: the median of each percentile, in seconds.
-        bound: the generator was the limit in half of the rounds or more; the value is the least it may be.
+        bound: the generator was the limit in half of the rounds or more; value and ratios are the least they may be.
         rounds: how many gave a value.
         problems: what went wrong, with how often.
     """
@@ -77,7 +77,7 @@ def _entry(name: str, samples: list[Sample], base: list[Sample], beside: list[Sa
 
 def _ratio(samples: list[Sample], base: list[Sample]) -> float | None:
     """Return the median of the ratios of each round: a round's disturbance is likely to have met both."""
-    if _bound(samples) or _bound(base):
+    if _bound(base):
         return None
     pairs = zip(samples, base, strict=False)  # after Ctrl-C one of them may be a round ahead
     ratios = [one.value / other.value for one, other in pairs if not one.problem and not other.problem and other.value]

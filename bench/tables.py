@@ -81,10 +81,10 @@ def row(cell: Cell, entry: Entry, rank: int) -> list[str]:
         name,
         f"≥ {number(entry.value)} {BOUND_MARK}" if entry.bound else number(entry.value),
         f"{number(entry.low)} to {number(entry.high)}" if entry.rounds > 1 else "",
-        ratio_text(entry.ratio),
+        _ratio(entry, entry.ratio),
         *(_time(entry.latency[percentile]) for percentile in PERCENTILES if percentile in entry.latency),
     ]
-    return [*figures, ratio_text(entry.beside)] if cell.beside else figures
+    return [*figures, _ratio(entry, entry.beside)] if cell.beside else figures
 
 
 def notes(campaign: Campaign) -> list[str]:
@@ -119,7 +119,13 @@ def _time(seconds: float) -> str:
 def _overview_figure(entry: Entry | None) -> str:
     if entry is None or entry.value is None:
         return "failed"
-    return BOUND_MARK if entry.bound else ratio_text(entry.ratio) or "–"
+    if entry.ratio is None:
+        return BOUND_MARK if entry.bound else "–"
+    return _ratio(entry, entry.ratio)
+
+
+def _ratio(entry: Entry, ratio: float | None) -> str:
+    return f"≥ {ratio_text(ratio)} {BOUND_MARK}" if entry.bound and ratio is not None else ratio_text(ratio)
 
 
 def _figures_after(cell: Cell) -> int:

@@ -157,7 +157,7 @@ def test_an_interrupted_benchmark_ends_its_server_and_leaves_the_page(tmp_path, 
     ("options", "problem"),
     [
         (["--cells", "1x65"], "'1x65' is not one of: 1x64, 16x64,"),
-        (["--servers", "threads,apache"], "'apache' is not one of: threads, workers,"),
+        (["--servers", "threads,apache"], "'apache' is not one of: threads, threads-all-cores,"),
         (["--servers", "threads", "--base", "asyncio"], "'asyncio' is not measured: name one of threads"),
         (["--page", "/nowhere/page.md"], "/nowhere/page.md: No such file or directory: name a page with"),
         (["--rounds", 0], "0 is not in the range"),
