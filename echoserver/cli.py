@@ -109,17 +109,18 @@ def serve(**given: _Given) -> None:
     from echoserver.descriptors import make_room
     from echoserver.interpreter import take_charge_of_threads
     from echoserver.logs import LogWriter
-    from echoserver.operate import operate, shortage_of_threads_as_error
+    from echoserver.operate import operate, shortage_as_error
     from echoserver.server import Server
 
-    with shortage_of_threads_as_error():
+    with shortage_as_error():
         writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
     try:
         make_room(loaded.config.max_connections)
         take_charge_of_threads()
-        server = Server(loaded.config, log=writer.logger)
+        with shortage_as_error():
+            server = Server(loaded.config, log=writer.logger)
         with _signals_as_bytes() as (inbox, outbox):
-            with shortage_of_threads_as_error():
+            with shortage_as_error():
                 server.start()
             operate(server, writer, inbox, outbox)
     except ConfigError as error:

@@ -23,12 +23,14 @@ _STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
 @contextmanager
-def shortage_of_threads_as_error() -> Iterator[None]:
-    """Turn what `Thread.start` raises when the system starts no more threads into an error for the user."""
+def shortage_as_error() -> Iterator[None]:
+    """Turn what is raised when the system has no thread more, or no memory for one, into an error for the user."""
     try:
         yield
     except RuntimeError as error:
         raise EchoServerError(f"cannot start: {error}; allow more processes (ulimit -u, --pids-limit)") from error
+    except MemoryError as error:
+        raise EchoServerError(f"cannot start: {error or 'no memory'}; allow more memory, or fewer workers") from error
 
 
 def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: socket.socket) -> None:
@@ -74,7 +76,7 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
 
     # Both from the start: when it is time to stop, the system may have no thread to spare.
     helpers = [threading.Thread(target=work, name=work.__name__, daemon=True) for work in (watch, drain)]
-    with shortage_of_threads_as_error():
+    with shortage_as_error():
         for helper in helpers:
             helper.start()
     next_stats = Deadline(server.config.stats_interval)

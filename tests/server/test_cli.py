@@ -300,6 +300,21 @@ def test_a_shortage_of_threads_at_the_start_is_exit_1_and_one_line(name, tmp_pat
     assert error_of(finished).startswith("echoserver: cannot start: can't start new thread; allow more processes ")
 
 
+def test_a_shortage_of_memory_at_the_start_is_exit_1_and_one_line(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import errno, mmap\n"
+        "def none(*_, **__):\n"
+        '    raise OSError(errno.ENOMEM, "Cannot allocate memory")\n'
+        "mmap.mmap = none\n"
+    )
+    finished = run("serve", "--port", 0, "--mode", "workers", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert finished.returncode == 1
+    assert error_of(finished) == (
+        "echoserver: cannot start: no memory to receive into: Cannot allocate memory; "
+        "allow more memory, or fewer workers"
+    )
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
