@@ -41,7 +41,9 @@ def test_replies_are_shown_as_they_come(converse):
     assert conversation.status()[3:] == ["out 6 B", "in 6 B"]
 
 
-def test_a_line_cut_by_the_network_is_shown_whole(converse):
+def test_a_line_cut_by_the_network_is_shown_whole(converse, monkeypatch):
+    monkeypatch.setattr("echoclient.conversation._PATIENCE", PATIENCE)  # however late the rest comes
+
     def cuts(connection):
         read_exactly(connection, 1)
         connection.sendall(b"one li")

@@ -7,11 +7,12 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
-from client.kit import PATIENCE, environment, upper
+from client.kit import PATIENCE, Terminal, environment, upper
 
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 OURS = PAGE.read_text().partition("\n## bench\n")[0]
@@ -75,9 +76,22 @@ def test_a_command_prints_what_the_page_says(command, shown, ports, path):
     assert without_times(result.stdout.decode()) == without_times(ports(shown))
 
 
-def test_the_prompt_does_what_the_page_says(ports, terminal):
+@pytest.fixture
+def patient(serve, tmp_path):
+    """Start `echoclient` in a terminal, with a prompt that waits for each reply, so that the two stand together."""
+    program = f"from echoclient import cli, repl; repl._SETTLE = {PATIENCE}; cli.main()"
+    with ExitStack() as stack:
+
+        def start(*arguments):
+            command = [sys.executable, "-c", program, *arguments]
+            return stack.enter_context(closing(Terminal(command, TERM="dumb", XDG_STATE_HOME=str(tmp_path))))
+
+        yield start
+
+
+def test_the_prompt_does_what_the_page_says(ports, patient):
     ((command, shown),) = PROMPTS
-    screen = terminal(*ports(command).split()[1:], TERM="dumb")
+    screen = patient(*ports(command).split()[1:])
     greeting, *exchanges = ports(shown).split("\n> ")
     screen.expect(f"{greeting}\n> ")
     for exchange in exchanges:

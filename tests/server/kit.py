@@ -21,6 +21,10 @@ from structlog.typing import FilteringBoundLogger
 from echoserver import Handler, Server
 from echoserver.clock import Deadline
 from echoserver.connection import Connection
+from echoserver.cores import Cores
+
+ANY_CORE = Cores("all", lock_bound=False)
+"""What a connection is told that no server made."""
 
 PATIENCE = 10.0
 
@@ -249,6 +253,21 @@ def scripted(
 def wait_until_idle(server: Server) -> None:
     """Wait until every connection has ended, and has been counted and logged."""
     assert server._registry.wait_empty(Deadline(PATIENCE)), f"still open: {server.connections()}"
+
+
+def wait_until_gone(server: Server) -> None:
+    """Wait until the threads have ended that `stop` left behind with a handler which has come back since."""
+    for thread in threading.enumerate():
+        if server._mode.serves_in(thread):
+            thread.join(PATIENCE)
+            assert not thread.is_alive(), f"{thread.name} does not end"
+
+
+def wait_until_free(server: Server) -> None:
+    """Wait until every place is free again, a moment after the connections have ended; nobody tells of it."""
+    deadline = Deadline(PATIENCE)
+    while server._acceptor._slots._value < server.config.max_connections:
+        assert not deadline.expired, "a place was lost"
 
 
 def wait_arrived(connection: Connection, count: int = 0) -> None:

@@ -8,7 +8,7 @@ from time import monotonic
 import pytest
 
 import echoserver.server
-from server.kit import PATIENCE, Gate, Peer, scripted, wait_until_idle
+from server.kit import PATIENCE, Gate, Peer, scripted, wait_until_gone, wait_until_idle
 
 REACHED = "connection limit reached"
 
@@ -200,6 +200,7 @@ def test_stop_while_peers_wait_and_nobody_leaves(serve, connect, log, gate, monk
     assert monotonic() - begun < 5  # not for ever: the acceptor was woken where it waits
     gate.open()
     wait_until_idle(server)
+    wait_until_gone(server)
 
 
 # -- the slots

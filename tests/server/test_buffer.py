@@ -14,10 +14,9 @@ import echoserver.threads
 from echoserver.blocking import BlockingConnection
 from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
 from echoserver.bulk import PipePool
-from echoserver.cores import Cores
 from echoserver.handlers import find_handler
 from echoserver.metrics import CloseReason
-from server.kit import wait_until_idle
+from server.kit import ANY_CORE, wait_until_idle
 
 
 def test_a_part_is_made_once_for_messages_of_one_length():
@@ -106,7 +105,7 @@ def test_the_kernel_is_asked_what_is_left_only_where_that_may_be_worth_it(monkey
     messages = [bytes([number]) * size for number in range(40)]
     sock, pipes = Messages(iter(messages)), PipePool()
     connection = BlockingConnection(1, sock, ("127.0.0.1", 1), find_handler("echo", {}), pipes)  # type: ignore[arg-type]
-    assert connection.serve(ReceiveBuffer(), Cores("all", lock_bound=True)) is CloseReason.EOF
+    assert connection.serve(ReceiveBuffer(), ANY_CORE) is CloseReason.EOF
     assert sock.sent == b"".join(messages)
     assert len(asked) <= most
     assert (len(asked) > 0) == (size > USUAL_BYTES)

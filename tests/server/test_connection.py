@@ -14,15 +14,13 @@ from hypothesis import strategies as st
 
 from echoserver.blocking import BlockingConnection
 from echoserver.buffer import ReceiveBuffer
-from echoserver.cores import Cores
 from echoserver.handlers import HandlerSpec, find_handler
 from echoserver.metrics import CloseReason, Phase
 from echoserver.nonblocking import NonBlockingConnection, Wants
-from server.kit import PATIENCE, Gate, Peer, scripted, tcp_pair, wait_arrived
+from server.kit import ANY_CORE, PATIENCE, Gate, Peer, scripted, tcp_pair, wait_arrived
 
 MIB = 1024 * 1024
 BUFFER = ReceiveBuffer()
-ANY_CORE = Cores("all", lock_bound=True)
 
 
 @pytest.fixture

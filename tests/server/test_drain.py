@@ -10,7 +10,7 @@ import pytest
 
 import echoserver.server
 from echoserver import Server, ServerConfig
-from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_idle
+from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_gone, wait_until_idle
 
 MIB = 1024 * 1024
 
@@ -189,17 +189,20 @@ def test_a_peer_that_left_does_not_hold_up_the_drain(serve, connect, background,
 def test_a_peer_that_comes_while_it_stops_is_not_kept(serve, background):
     server = serve(drain_timeout=0)
 
-    def knock() -> int:
+    def knock(begun: threading.Event) -> int:
         knocks = 0
         try:
             while True:
                 with Peer(server.address) as peer:
                     peer.send(b"?")
                     knocks += 1
+                    begun.set()
         except ConnectionError:
             return knocks
 
-    knocking = [background(knock) for _ in range(2)]
+    begun = [threading.Event(), threading.Event()]
+    knocking = [background(knock, event) for event in begun]
+    assert all(event.wait(PATIENCE) for event in begun)
     while server.stats().accepted < 20:
         pass
     assert server.stop() == []
@@ -336,6 +339,7 @@ def test_a_handler_that_does_not_return(serve, connect, log, gate):
     assert line["threads"]
     gate.open()
     wait_until_idle(server)
+    wait_until_gone(server)
     assert log.ended(peer)["reason"] == "cut"
 
 
@@ -354,6 +358,7 @@ def test_a_handler_that_fails_after_it_was_given_up(serve, connect, log, monkeyp
     assert server.stop(timeout=0.1) == [f"1 {peer.name}"]
     gate.open()
     wait_until_idle(server)
+    wait_until_gone(server)
     assert log.ended(peer)["reason"] in ("cut", "handler")
 
 
@@ -402,15 +407,13 @@ def test_a_handler_that_stops_its_own_server(serve, connect, log):
 
     def stop_it(data: bytes) -> bytes:
         try:
-            servers[0].stop(timeout=1)
+            servers[0].stop(timeout=2 * PATIENCE)
         except RuntimeError as error:
             outcome.append(str(error))
         return data
 
     servers.append(serve(stop_it))
     peer = connect(servers[0])
-    begun = monotonic()
-    assert peer.exchange(b"stop") == b"stop"
-    assert monotonic() - begun < 0.9
+    assert peer.exchange(b"stop") == b"stop"  # long before the stop would have come back
     assert len(outcome) == 1
     assert "\n" not in outcome[0]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import threading
 from collections.abc import Callable
 from time import monotonic
 
@@ -93,8 +94,8 @@ def test_a_peer_that_never_says_anything_is_idle(serve, connect, log):
 def test_a_peer_that_falls_silent_is_idle(serve, connect, log):
     server = serve(idle_timeout=0.2)
     peer = connect(server)
+    begun = monotonic()  # before: the reply may have been there for a while when this thread gets to read it
     assert peer.exchange(b"hello") == b"hello"
-    begun = monotonic()
     assert peer.read_to_end() == b""
     # What the janitor knows is when it looked: it may have seen the last byte move a look before this clock started.
     assert monotonic() - begun >= 0.2 - 0.05
@@ -146,7 +147,7 @@ def test_a_handler_that_takes_long_does_not_make_its_peer_idle(serve, connect, l
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_peer_that_never_reads_is_stalled(serve, connect, log, blocking):
     """Whenever the reply that it does not read was given: at the start, in the middle, at the end."""
-    moments = iter(["greet", "feed", "finish"])
+    moments, asked = iter(["greet", "feed", "finish"]), threading.Event()
 
     class Verbose(scripted(blocking=blocking)):
         def __init__(self) -> None:
@@ -154,6 +155,7 @@ def test_a_peer_that_never_reads_is_stalled(serve, connect, log, blocking):
             tried.append(self)
 
         def say(self, moment: str) -> bytes:
+            assert asked.wait(PATIENCE)  # who is stalled is reset, and could not ask any more
             return b"x" * (12 * MIB) if moment == self.moment else b""
 
         def greet(self) -> bytes:
@@ -172,6 +174,7 @@ def test_a_peer_that_never_reads_is_stalled(serve, connect, log, blocking):
     for peer in peers:
         peer.send(b"?")
         peer.finish()
+    asked.set()
     for peer in peers:
         assert log.ended(peer)["reason"] == "stalled"
         # It was abusing us: it is reset, so that the kernel does not keep megabytes for it.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from time import monotonic
 
 import pytest
 
 from echoserver.admission import HostLimit
-from server.kit import PATIENCE, Peer, wait_until_idle
+from server.kit import PATIENCE, Peer, wait_until_free
 
 REACHED = "connection limit of a host reached"
 
@@ -87,6 +88,7 @@ def peer_from(source: str, server) -> Peer:
 
 def test_a_host_that_takes_all_it_can_leaves_room_for_the_next(serve, log):
     server = serve(max_connections=10, max_connections_per_host=3)
+    begun = monotonic()
     greedy = [peer_from("127.0.0.2", server) for _ in range(3)]
     try:
         assert [peer.exchange(b"in") for peer in greedy] == [b"in"] * 3
@@ -98,12 +100,12 @@ def test_a_host_that_takes_all_it_can_leaves_room_for_the_next(serve, log):
         stats = server.stats()
         assert (stats.accepted, stats.rejected) == (4, 20)
         lines = log.lines(REACHED)
-        assert 1 <= len(lines) <= 3  # of twenty, at most one a second
+        assert 1 <= len(lines) <= 1 + (monotonic() - begun)  # of twenty, at most one a second
         assert (lines[0]["host"], lines[0]["limit"], lines[0]["level"]) == ("127.0.0.2", 3, "warning")
     finally:
         for peer in greedy:
             peer.close()
-    wait_until_idle(server)
+    wait_until_free(server)
     # All places of the host are free again, and no slot was lost on the refused.
     again = [peer_from("127.0.0.2", server) for _ in range(3)]
     try:
@@ -111,7 +113,7 @@ def test_a_host_that_takes_all_it_can_leaves_room_for_the_next(serve, log):
     finally:
         for peer in again:
             peer.close()
-    wait_until_idle(server)
+    wait_until_free(server)
     assert server._acceptor._slots._value == 10
 
 
@@ -135,7 +137,7 @@ def test_a_trusted_host_has_no_limit(serve, log):
     finally:
         for peer in peers:
             peer.close()
-    wait_until_idle(server)
+    wait_until_free(server)
     assert server.stats().rejected == 0
     assert log.lines(REACHED) == []
     assert len(server._acceptor._hosts._open) == 0

@@ -16,7 +16,7 @@ from echoserver.handlers import find_handler
 from echoserver.janitor import Janitor, Limits
 from echoserver.metrics import CloseReason, Phase, Tally
 from echoserver.registry import ConnectionRegistry
-from server.kit import PATIENCE, tcp_pair
+from server.kit import ANY_CORE, PATIENCE, tcp_pair
 
 OFF = Limits(idle=0, write=0, handler=0)
 
@@ -243,7 +243,7 @@ def test_a_slow_reader_on_a_real_socket_is_spared_as_long_as_it_takes_something(
     connection = BlockingConnection(1, served, peer.sock.getsockname(), find_handler(lambda _: reply, {}))
     janitor, _ = make(Limits(idle=0, write=10, handler=0), connection)
     with peer:
-        serving = background(connection.serve, ReceiveBuffer())
+        serving = background(connection.serve, ReceiveBuffer(), ANY_CORE)
         peer.send(b"?")
         peer.read(1)
         now = 0.0
@@ -295,7 +295,8 @@ def test_a_quiet_peer_that_has_everything_is_let_go(running):
     assert calls.finished.get(timeout=PATIENCE) is peer
 
 
-def test_a_peer_that_is_still_owed_something_is_waited_for(running):
+def test_a_peer_that_is_still_owed_something_is_waited_for(running, monkeypatch):
+    monkeypatch.setattr("echoserver.janitor.LINGER_SECONDS", 3600)
     janitor, calls = running()
     looks = SimpleQueue()
     peer = Watched(phase=Phase.LINGERING)
@@ -309,7 +310,8 @@ def test_a_peer_that_is_still_owed_something_is_waited_for(running):
     assert calls.finished.get(timeout=PATIENCE) is peer
 
 
-def test_a_peer_that_never_stops_sending_is_let_go_after_so_many_bytes(running):
+def test_a_peer_that_never_stops_sending_is_let_go_after_so_many_bytes(running, monkeypatch):
+    monkeypatch.setattr("echoserver.janitor.LINGER_SECONDS", 3600)
     janitor, calls = running()
     limits = []
 

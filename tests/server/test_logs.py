@@ -272,10 +272,14 @@ def test_a_console_format_in_a_pipe_has_no_colours(console_log):
 # -- a reader that stops, a pipe that closes, a disk that is full
 
 
-def test_a_reader_that_stops_costs_lines_and_blocks_nobody():
+def test_a_reader_that_stops_costs_lines_and_blocks_nobody(monkeypatch):
+    writing, write = threading.Event(), LogWriter._write
+    monkeypatch.setattr(LogWriter, "_write", lambda writer, events: writing.set() or write(writer, events))
     with Pipe("json", queue_lines=10) as pipe:
         pipe.clog()
-        for number in range(100):
+        pipe.log.info("line", number=0)
+        assert writing.wait(PATIENCE)  # or it would take some of the others along
+        for number in range(1, 100):
             pipe.log.info("line", number=number)
         dropped = pipe.writer.dropped
         assert dropped >= 89, "ten wait in the queue, and one with the writer"

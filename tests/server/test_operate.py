@@ -101,7 +101,8 @@ def test_the_statistics_come_at_their_interval_and_do_not_stop_the_rest(operated
                 running.outbox.send(bytes([signal.SIGINT]))
             return super().stats()
 
-    with operated(Impatient(ServerConfig(port=0, stats_interval=0.001))) as running:
+    running = operated(Impatient(ServerConfig(port=0, stats_interval=0.001)))
+    with running:
         log, failure = running.finish()
     assert failure is None
     events = [line["event"] for line in log]
