@@ -84,9 +84,9 @@ class Server:
         self._registry = ConnectionRegistry()
         self._rate, self._burst = parse_rate(self.config.rate_limit), parse_amount(self.config.rate_burst)
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
-        self._inline = self._serves_inline()
-        self._cores = Cores(self.config.cores, lock_bound=not self._factory.blocking and not self._inline)
-        self._mode = self._make_mode()
+        inline = self._serves_inline()
+        self._cores = Cores(self.config.cores, lock_bound=not self._factory.blocking and not inline)
+        self._mode = self._make_mode(inline=inline)
         self._janitor = Janitor(
             self._registry,
             Limits(
@@ -127,14 +127,14 @@ class Server:
             raise ConfigError(problem, key="dispatch")
         return not factory.blocking
 
-    def _make_mode(self) -> _Mode:
+    def _make_mode(self, *, inline: bool) -> _Mode:
         config = self.config
         if config.mode == "threads":
             return ServingThreads(self._settle, self._cores)
         return Workers(
             self._settle,
             self._cores,
-            inline=self._inline,
+            inline=inline,
             count=config.workers or max(_LEAST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1)),
             order=config.queue_order,
             queue_size=config.queue_size,
@@ -179,6 +179,7 @@ class Server:
                 port=port,
                 handler=self._factory.name,
                 mode=self.config.mode,
+                **({} if self._cores.core is None else {"core": self._cores.core}),
             )
 
     @property

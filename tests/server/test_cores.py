@@ -98,7 +98,7 @@ def serving_threads() -> list[threading.Thread]:
 
 
 @several_cores
-def test_the_threads_that_accept_and_serve_share_a_core(serve, connect):
+def test_the_threads_that_accept_and_serve_share_a_core(serve, connect, log):
     """In workers mode this handler is called by worker threads."""
     where = []
 
@@ -114,6 +114,7 @@ def test_the_threads_that_accept_and_serve_share_a_core(serve, connect):
     assert where == [shared] * 3
     seen = {thread.name.rstrip("0123456789"): os.sched_getaffinity(thread.native_id) for thread in serving_threads()}
     assert len(seen) >= 2
+    assert {log.lines("listening")[0]["core"]} == shared
     assert all(cores == shared for cores in seen.values()), seen
 
 
