@@ -15,9 +15,9 @@ from bench.summary import Entry, summarise
 from bench.tables import number, ratio_text
 
 COLUMNS = 3
-_WIDTH, _GAP, _MARGIN = 362, 26, 20
+_WIDTH, _GAP, _MARGIN = 368, 26, 20
 # Within a panel: where bars begin, how long the longest is; the rest is for the figure behind it.
-_BAR_LEFT, _BAR_LONGEST = 102, 128
+_BAR_LEFT, _BAR_LONGEST = 112, 128
 _TOP, _ROW, _BAR = 46, 19, 12
 _HEADING = 34
 
