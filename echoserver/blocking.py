@@ -18,12 +18,14 @@ _RECEIVING, _SENDING = Phase.RECEIVING, Phase.SENDING
 
 # Asking is a system call.
 _RECEIVES_NOT_ASKED = 15
+# So is a change of cores, and bulk data comes in pieces of all lengths.
+_RECEIVES_SPREAD = 64
 
 
 class BlockingConnection(Connection):
     """One peer, served by one thread from the first byte to the last."""
 
-    __slots__ = ("_hurry", "_spread")
+    __slots__ = ("_hurry",)
 
     def serve(self, buffer: ReceiveBuffer, cores: Cores) -> CloseReason:
         """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing.
@@ -37,7 +39,6 @@ class BlockingConnection(Connection):
 
         """
         self.served_by = get_ident()
-        self._spread = False
         try:
             self._say(self._open())
             self.tally.phase = _RECEIVING
@@ -57,8 +58,6 @@ class BlockingConnection(Connection):
             self._failed(CloseReason.RESET, error)
         except Exception as error:  # noqa: BLE001 - a defect of ours; it ends this connection and nothing else
             self._failed(CloseReason.KILLED, error)
-        if self._spread:
-            cores.share()
         return self.reason
 
     def _send_back(self, buffer: ReceiveBuffer, cores: Cores) -> None:
@@ -66,27 +65,36 @@ class BlockingConnection(Connection):
         receive, send, memory, tally = self._receive_into, self._send, buffer.usual, self.tally
         size, part = buffer.size, buffer.part
         not_asking = 0  # for how many long receives the kernel isn't asked what they left
-        while self.ending is None and (count := receive(memory)):
-            tally.bytes_in += count
-            tally.phase = _SENDING
-            if count != size:
-                size, part = count, buffer.first(count)
-            sent = send(part)
-            tally.bytes_out += sent
-            if sent != count:
-                self._send_rest(part[sent:])
-            tally.replies += 1
-            if count >= USUAL_BYTES:  # filled: there may be more
-                if not self._spread:  # copying so much takes longer than a change of cores, and needs no lock
-                    self._spread = True
-                    cores.spread()
-                if not_asking:
-                    not_asking -= 1
-                elif self._move_more():
-                    memory = buffer.usual
-                else:  # as with messages not much longer than that: receive the next ones whole, and don't ask
-                    memory, not_asking = buffer.whole, _RECEIVES_NOT_ASKED
-            tally.phase = _RECEIVING
+        spread = 0  # for how many short receives this thread goes on running on all cores
+        try:
+            while self.ending is None and (count := receive(memory)):
+                tally.bytes_in += count
+                tally.phase = _SENDING
+                if count != size:
+                    size, part = count, buffer.first(count)
+                sent = send(part)
+                tally.bytes_out += sent
+                if sent != count:
+                    self._send_rest(part[sent:])
+                tally.replies += 1
+                if count >= USUAL_BYTES:  # filled: there may be more
+                    if not spread:  # copying so much takes longer than a change of cores, and needs no lock
+                        cores.spread()
+                    spread = _RECEIVES_SPREAD
+                    if not_asking:
+                        not_asking -= 1
+                    elif self._move_more():
+                        memory = buffer.usual
+                    else:  # as with messages not much longer than that: receive the next ones whole, and don't ask
+                        memory, not_asking = buffer.whole, _RECEIVES_NOT_ASKED
+                elif spread:
+                    spread -= 1
+                    if not spread:
+                        cores.share()
+                tally.phase = _RECEIVING
+        finally:
+            if spread:
+                cores.share()
 
     def _move_more(self) -> bool:
         """Send back, without copying it, what a receive left behind; return whether that was enough to be worth it."""

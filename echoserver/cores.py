@@ -17,16 +17,20 @@ import sys
 
 from echoserver.errors import ConfigError
 
+# There is one lock in a process, so all its servers draw the same core; and drawn it is, or all processes of a machine
+# would take the same. Not with `random`, which takes a millisecond to load.
+_LOT = int.from_bytes(os.urandom(4))
+
 
 class Cores:
-    """Where the threads of one server run.
+    """Where the threads of one server run, of the cores that the thread which makes this may use.
 
     Parameters
     ----------
     wanted:
-        `one` core, `all` that this process may use, or `auto`: one, where that is faster.
+        `one` core, `all`, or `auto`: one where that is faster, and all for a thread while it moves bulk data.
     lock_bound:
-        Whether these threads do little without the interpreter's lock, and so gain nothing from more cores.
+        Whether these threads do little else without the interpreter's lock, and so gain nothing from more cores.
 
     Raises
     ------
@@ -39,29 +43,28 @@ class Cores:
         can_choose = hasattr(os, "sched_setaffinity")
         if wanted == "one" and not can_choose:
             raise ConfigError("one is refused: this platform lets no thread choose its core; must be all", key="cores")
-        self._allowed = os.sched_getaffinity(0) if can_choose else set[int]()
+        self._may_spread = wanted == "auto"
         self.core: int | None = None
         """The one that they share; `None` if each runs where the kernel puts it."""
-        if len(self._allowed) > 1 and (wanted == "one" or (wanted == "auto" and lock_bound and _has_lock())):
-            # By chance, or several servers on one machine would all take the same. Not with `random`, which takes a
-            # millisecond to load.
-            self.core = sorted(self._allowed)[int.from_bytes(os.urandom(4)) % len(self._allowed)]
+        if can_choose and (wanted == "one" or (wanted == "auto" and lock_bound and _has_lock())):
+            self._allowed = os.sched_getaffinity(0)
+            self.core = sorted(self._allowed)[_LOT % len(self._allowed)]
 
     def share(self) -> None:
-        """Have the calling thread run on the shared core, if there is one."""
+        """Have the calling thread, and those it starts, run on the shared core, if there is one."""
         if self.core is not None:
             _run_on({self.core})
 
     def spread(self) -> None:
-        """Let the calling thread run on all cores again."""
-        if self.core is not None:
+        """Let the calling thread run on all cores while it moves bulk data, unless one is wanted for everything."""
+        if self.core is not None and self._may_spread:
             _run_on(self._allowed)
 
 
 def _run_on(cores: set[int]) -> None:
     try:
         os.sched_setaffinity(0, cores)
-    except OSError:  # taken from this process meanwhile (cpuset(7)): the thread runs on those that are left
+    except OSError:  # the core was taken from this process (cpuset(7)): the thread runs on those that are left
         pass
 
 

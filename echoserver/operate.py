@@ -28,7 +28,10 @@ def shortage_as_error() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise EchoServerError(f"cannot start: {error}; allow more processes (ulimit -u, --pids-limit)") from error
+        if "start new thread" not in str(error):
+            raise
+        hint = "allow more processes (ulimit -u, --pids-limit) or more memory (ulimit -v)"
+        raise EchoServerError(f"cannot start: {error}; {hint}") from error
     except MemoryError as error:
         raise EchoServerError(f"cannot start: {error or 'no memory'}; allow more memory, or fewer workers") from error
 

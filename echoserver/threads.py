@@ -154,7 +154,8 @@ class _ServingThread(Thread):
 
     def run(self) -> None:
         hold_back_sigpipe()
-        self._cores.share()
+        # On the shared core already, if there is one: a thread begins where the one that starts it may run, and that is
+        # the acceptor (sched_setaffinity(2)).
         while isinstance(connection := self._next(), BlockingConnection):
             self.name = f"conn-{connection.number}"
             connection.serve(self._buffer, self._cores)

@@ -112,6 +112,7 @@ def test_a_bound_figure_is_marked_and_explained_and_has_no_rank():
     (line,) = [line for line in details(made) if "**threads**" in line]
     assert line.startswith("|  | **threads** | ≥ 5,000 † | 5,000 to 5,000 | ≥ 5000.00 † |")
     assert overview(made)[-1].endswith("| ≥ 5000.00 † | 1.00 |")
+    assert "× ≥ 5000.00<" in draw(made)
     assert len(notes(made)) == 1
     assert "† The load generator was the limit" in terminal_report(made)
     assert "dashed" in draw(made)

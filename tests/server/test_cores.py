@@ -9,6 +9,7 @@ import threading
 
 import pytest
 
+import echoserver.cores
 from echoserver.blocking import BlockingConnection
 from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
 from echoserver.cores import Cores
@@ -28,33 +29,39 @@ def of_this_thread() -> set[int]:
 
 @several_cores
 @pytest.mark.parametrize(
-    ("wanted", "lock_bound", "chooses"),
+    ("wanted", "lock_bound", "chooses", "spreads"),
     [
-        ("one", True, True),
-        ("one", False, True),
-        ("auto", True, True),
-        ("auto", False, False),
-        ("all", True, False),
-        ("all", False, False),
+        ("one", True, True, False),
+        ("one", False, True, False),
+        ("auto", True, True, True),
+        ("auto", False, False, False),
+        ("all", True, False, False),
+        ("all", False, False, False),
     ],
 )
-def test_when_there_is_one_core(wanted, lock_bound, chooses, background):
+def test_when_there_is_one_core_and_who_may_leave_it(wanted, lock_bound, chooses, spreads, background):
     cores = Cores(wanted, lock_bound=lock_bound)
     assert (cores.core in ALL) if chooses else cores.core is None
+    shared = {cores.core} if chooses else ALL
 
     def move() -> list[set[int]]:
         cores.share()
-        shared = of_this_thread()
+        before = of_this_thread()
         cores.spread()
-        return [shared, of_this_thread()]
+        return [before, of_this_thread()]
 
-    assert background(move).result(PATIENCE) == [{cores.core} if chooses else ALL, ALL]
+    assert background(move).result(PATIENCE) == [shared, ALL if spreads else shared]
     assert of_this_thread() == ALL  # only the thread that asked for it was moved
 
 
 @several_cores
-def test_servers_do_not_all_take_the_same():
-    assert len({Cores("one", lock_bound=True).core for _ in range(100)}) > 1
+def test_the_servers_of_a_process_take_the_same_and_those_of_a_machine_do_not(monkeypatch):
+    assert len({Cores("one", lock_bound=True).core for _ in range(20)}) == 1
+    drawn = set()
+    for lot in range(len(ALL)):
+        monkeypatch.setattr(echoserver.cores, "_LOT", lot)
+        drawn.add(Cores("one", lock_bound=True).core)
+    assert drawn == ALL
 
 
 @several_cores
@@ -64,12 +71,10 @@ def test_without_the_interpreters_lock_auto_is_all(monkeypatch):
     assert Cores("one", lock_bound=True).core is not None
 
 
-def test_with_one_core_allowed_there_is_nothing_to_choose(monkeypatch):
+def test_it_is_one_of_those_that_are_allowed(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
-    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: pytest.fail("moved"), raising=False)
-    cores = Cores("one", lock_bound=True)
-    cores.share()
-    cores.spread()
+    monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
+    assert Cores("one", lock_bound=True).core == 3
 
 
 def test_where_no_thread_can_choose(serve, monkeypatch):
@@ -149,6 +154,25 @@ def test_bulk_data_spreads_its_thread_until_the_connection_ends(length, asked, b
         cores = Told()
         assert connection.serve(ReceiveBuffer(), cores) is (CloseReason.RESET if broken else CloseReason.EOF)
         assert cores.asked == asked
+
+
+def test_short_messages_bring_a_thread_back_that_moved_bulk_data(background):
+    served, peer = tcp_pair()
+    with served, peer:
+        connection = BlockingConnection(1, served, ("127.0.0.1", 1), find_handler("echo", {}))
+        bulk = bytes(USUAL_BYTES)
+        peer.send(bulk)
+        wait_arrived(connection, len(bulk))
+        cores = Told()
+        ended = background(connection.serve, ReceiveBuffer(), cores)
+        assert peer.read(len(bulk)) == bulk
+        for _ in range(63):
+            assert peer.exchange(b"short") == b"short"
+        assert cores.asked == ["spread"]
+        assert peer.exchange(b"short") == b"short"
+        peer.finish()
+        assert ended.result(PATIENCE) is CloseReason.EOF
+        assert cores.asked == ["spread", "share"]
 
 
 @several_cores

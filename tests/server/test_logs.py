@@ -269,6 +269,14 @@ def test_a_console_format_in_a_pipe_has_no_colours(console_log):
     assert ESCAPE not in one(console_log.finish())
 
 
+@pytest.mark.parametrize("level", ["debug", "info", "warning", "error"])
+def test_both_loggers_say_how_important_a_line_is(level):
+    with Pipe() as pipe:
+        for logger in (pipe.log, pipe.writer.patient_logger):
+            getattr(logger, level)("line")
+        assert [json.loads(line)["level"] for line in pipe.finish() if line] == [level, level]
+
+
 # -- a reader that stops, a pipe that closes, a disk that is full
 
 

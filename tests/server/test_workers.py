@@ -178,6 +178,25 @@ def test_a_worker_that_dies_is_replaced_within_a_second(serve, connect, log, fat
     assert server.stats().workers.replaced == 1
 
 
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no thread can choose its core here")
+def test_the_successor_runs_on_the_core_that_the_others_share(serve, connect, log, fatal):
+    where = []
+
+    def feed(data: bytes) -> bytes:
+        where.append(os.sched_getaffinity(0))
+        return data
+
+    server = serve(scripted(feed=feed), workers=1, cores="one")
+    victim = connect(server)
+    assert victim.exchange(b"1") == b"1"
+    fatal.set()
+    victim.send(b"2")
+    log.wait_for("worker died and was replaced")
+    assert connect(server).exchange(b"3") == b"3"
+    assert len(where[0]) == 1
+    assert where == [where[0]] * len(where)
+
+
 def test_without_memory_for_a_successor_it_is_tried_again(serve, connect, log, fatal, monkeypatch):
     server = serve(scripted(), workers=1)
     victim = connect(server)

@@ -55,7 +55,9 @@ class Engine:
         self.given_up = ""
         self.on_tick: Callable[[float], None] = lambda _: None
         self._family, self._address = family, address
-        self._sources = cycle(plan.sources or ("",))
+        sources = plan.sources or ("",)
+        first = share.first % len(sources)  # so that processes with few connections use all of them between them
+        self._sources = cycle(sources[first:] + sources[:first])
         self._poller = Poller()
         self._pattern = pattern = Pattern(plan.expect, plan.seed)
         numbers = range(share.first, share.first + share.connections)

@@ -95,8 +95,8 @@ class Plan:
         _within("pipeline", self.pipeline, 1, 100_000)
         _within("processes", self.processes, 1, 256)
         for source in self.sources:
-            if not _is_address(source):
-                raise PlanError(f"source {source}: must be an IP address, such as 127.0.0.2")
+            if not _can_be_source(source):
+                raise PlanError(f"source {source!r}: must be an IP address of this machine, such as 127.0.0.2")
         if self.duration is not None and not 0 < self.duration < math.inf:
             raise PlanError(f"duration {self.duration:g} s: must be longer than 0")
         if self.messages is not None:
@@ -180,12 +180,14 @@ def parse_sizes(text: str) -> tuple[int, int]:
     return cast("tuple[int, int]", tuple(map(int, numbers)))
 
 
-def _is_address(text: str) -> bool:
+def _can_be_source(text: object) -> bool:
+    if not isinstance(text, str) or not text.isprintable():  # from a file it may be anything
+        return False
     try:
-        ipaddress.ip_address(text)
+        address = ipaddress.ip_address(text)
     except ValueError:
         return False
-    return True
+    return not address.is_multicast and not address.is_unspecified
 
 
 def _within(name: str, value: int, least: int, most: int) -> None:

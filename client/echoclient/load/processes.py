@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import ipaddress
 import os
 import platform
 import resource
@@ -90,11 +91,13 @@ def _find(plan: Plan, say: Callable[[str], None] | None) -> tuple[int, tuple[Any
 
 def _check_sources(plan: Plan, family: int) -> None:
     for source in plan.sources:
+        address = ipaddress.ip_address(source)
+        mapped = isinstance(address, ipaddress.IPv6Address) and address.ipv4_mapped is not None
+        if mapped or (family == socket.AF_INET6) != (address.version == 6):
+            raise PlanError(f"source {source}: must be of the server's address family")
         try:
             with socket.socket(family, socket.SOCK_STREAM) as sock:
                 sock.bind((source, 0))
-        except socket.gaierror:  # an address of the other family is a name to look up
-            raise PlanError(f"source {source}: must be of the server's address family") from None
         except OSError as error:
             if error.errno == errno.EADDRNOTAVAIL:
                 raise PlanError(f"source {source}: must be an address of this machine") from None

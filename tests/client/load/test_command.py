@@ -110,7 +110,7 @@ def test_nobody_there_is_exit_status_1_and_one_line():
         (["--json", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
         (["--html", "/"], "/ is a directory"),
         (["--json", "/tmp/same", "--html", "/tmp/same"], "/tmp/same is named for two results"),
-        (["--source", "127.0.0"], "source 127.0.0: must be an IP address, such as 127.0.0.2"),
+        (["--source", "127.0.0"], "source '127.0.0': must be an IP address of this machine, such as 127.0.0.2"),
         (["--expect", "lower"], "'lower' is not one of 'echo', 'upper'"),
         (["--hgrm", "-"], "- is not a file"),
     ],
@@ -124,7 +124,11 @@ def test_bad_usage_is_exit_status_2(arguments, words):
 
 @pytest.mark.parametrize(
     ("source", "words"),
-    [("192.0.2.1", "must be an address of this machine"), ("::1", "must be of the server's address family")],
+    [
+        ("192.0.2.1", "must be an address of this machine"),
+        ("::1", "must be of the server's address family"),
+        ("::ffff:127.0.0.2", "must be of the server's address family"),
+    ],
 )
 def test_a_source_that_is_none_is_refused_before_the_run(serve, scripts, source, words):
     server = serve(scripts.echo)

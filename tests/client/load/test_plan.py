@@ -33,7 +33,11 @@ from echoclient.target import Target
         ({"rate": float("nan")}, "rate nan"),
         ({"rate": 5.0, "churn": True}, "leave out the rate"),
         ({"pipeline": 2, "churn": True}, "leave out the pipeline"),
-        ({"sources": ("127.0.0.2", "localhost")}, "source localhost: must be an IP address"),
+        ({"sources": ("127.0.0.2", "localhost")}, "source 'localhost': must be an IP address"),
+        ({"sources": ("224.0.0.1",)}, "source '224.0.0.1': must be"),
+        ({"sources": ("::",)}, "source '::': must be"),
+        ({"sources": (1,)}, "source 1: must be"),
+        ({"sources": ("fe80::1%\x1b[31m",)}, "source 'fe80::1%\\x1b[31m': must be"),
         ({"warmup": -1.0}, "warmup -1 s"),
         ({"timeout": float("nan")}, "timeout nan s"),
     ],
@@ -67,6 +71,12 @@ def test_the_shares_are_the_whole(connections, extra, data):
     assert numbers == list(range(connections))
     assert sum(share.messages or 0 for share in shares) == connections + extra
     assert max(share.connections for share in shares) - min(share.connections for share in shares) <= 1
+
+
+def test_json_of_before_there_were_sources_is_read():
+    values = Plan().to_json()
+    del values["sources"]
+    assert Plan.from_json(values) == Plan()
 
 
 def test_a_plan_survives_json():

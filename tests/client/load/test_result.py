@@ -164,12 +164,15 @@ def test_the_table_of_nothing():
 
 
 def test_the_plan_in_a_line():
-    plan = Plan(rate=2000.0, smallest=1, largest=9, pipeline=3, processes=2, expect="upper", verify=False)
+    plan = Plan(
+        rate=2000.0, smallest=1, largest=9, pipeline=3, processes=2, sources=("::1",), expect="upper", verify=False
+    )
     line = plan_line(plan)
     for words in (
         "16 x 1-9 B",
         "3 in flight",
         "open loop at 2,000 msg/s",
+        "from ::1",
         "10s",
         "2 processes",
         "upper",

@@ -139,7 +139,9 @@ def test_every_connection_of_a_churn_has_bytes_of_its_own(serve, scripts):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only there is all of 127.0.0.0/8 this machine")
-@pytest.mark.parametrize("parameters", [{"churn": True}, {"connections": 60}], ids=str)
+@pytest.mark.parametrize(
+    "parameters", [{"churn": True}, {"connections": 60}, {"connections": 6, "processes": 6}], ids=str
+)
 def test_connections_come_from_the_sources_in_turn(serve, scripts, parameters):
     hosts = []
 
