@@ -110,8 +110,10 @@ def test_no_more_threads_to_be_had(mode, figures):
                 refused += 1
             if len(peers) == 29:
                 break
-        stats = stats_of(server)
         figures.note("served and refused", f"{len(peers)} and {refused}")
+        # A peer sees its end a moment before it is counted.
+        assert eventually(lambda: stats_of(server)["active"] == len(peers))
+        stats = stats_of(server)
         assert stats["accepted"] == stats["active"] + sum(stats["closed"].values())
         assert (stats["active"], stats["closed"]["killed"]) == (len(peers), refused)
         if mode == "threads":
