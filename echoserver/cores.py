@@ -18,7 +18,7 @@ import sys
 from echoserver.errors import ConfigError
 
 # There is one lock in a process, so all its servers draw the same core; and drawn it is, or all processes of a machine
-# would take the same. Not with `random`, which takes a millisecond to load.
+# would take the same. Not with `random`, which nothing else here needs loaded.
 _LOT = int.from_bytes(os.urandom(4))
 
 
