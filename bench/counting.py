@@ -19,10 +19,10 @@ from typing import cast
 
 import click
 
-from echoserver import nonblocking
-from echoserver.buffer import ReceiveBuffer
 from echoserver.handlers import find_handler
-from echoserver.nonblocking import NonBlockingConnection
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.serving import nonblocking
+from echoserver.serving.nonblocking import NonBlockingConnection
 
 _MESSAGE = bytes(64)
 _REPEATS = 40

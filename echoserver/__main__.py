@@ -16,7 +16,7 @@ _STANDARD_ERROR = 2
 
 
 def main() -> None:
-    """Run the command line; see `echoserver.cli`."""
+    """Run the command line; see `echoserver.cli.main`."""
     signal.signal(signal.SIGTERM, _end)
     signal.signal(signal.SIGINT, _end)
     # Its default action is to end the process, and who asks for statistics too early doesn't mean that.
@@ -24,7 +24,7 @@ def main() -> None:
     # The container image starts the interpreter with the signals blocked: then they wait, instead of being lost.
     signal.pthread_sigmask(signal.SIG_UNBLOCK, _SIGNALS)
     _occupy_standard_descriptors()
-    from echoserver.cli import main as run
+    from echoserver.cli.main import main as run
 
     run()
 

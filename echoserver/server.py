@@ -17,23 +17,23 @@ from typing import Protocol, Self
 
 from structlog.typing import FilteringBoundLogger
 
-from echoserver.acceptor import Acceptor
-from echoserver.bulk import PipePool, can_splice
 from echoserver.clock import Deadline, Throttle
-from echoserver.config import ServerConfig
-from echoserver.connection import Connection
-from echoserver.cores import Cores
+from echoserver.config.schema import ServerConfig
 from echoserver.errors import BindError, ConfigError
 from echoserver.handlers import find_handler
-from echoserver.janitor import Janitor, Limits
-from echoserver.journal import tell_end, tell_stuck
-from echoserver.listener import Address, listen, show_address
-from echoserver.logs import library_logger
-from echoserver.metrics import CloseReason, Metrics, Snapshot, WorkerSnapshot
-from echoserver.rate import TokenBucket, parse_amount, parse_rate
-from echoserver.registry import ConnectionRegistry
-from echoserver.threads import ServingThreads
-from echoserver.workers import Workers
+from echoserver.net.listener import Address, listen, show_address
+from echoserver.net.splice import PipePool, can_splice
+from echoserver.observe.connection_log import tell_end, tell_stuck
+from echoserver.observe.logs import library_logger
+from echoserver.observe.metrics import CloseReason, Metrics, Snapshot, WorkerSnapshot
+from echoserver.serving.acceptor import Acceptor
+from echoserver.serving.affinity import Cores
+from echoserver.serving.connection import Connection
+from echoserver.serving.janitor import Janitor, Limits
+from echoserver.serving.rate import TokenBucket, parse_amount, parse_rate
+from echoserver.serving.registry import ConnectionRegistry
+from echoserver.serving.threads import ServingThreads
+from echoserver.serving.workers.pool import Workers
 
 _ACCEPTED_BLOCKING = sys.platform == "linux"
 _GRACE_AFTER_CUT = 0.4

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from echoserver.config import default_of, flag_of, load_config, options
+from echoserver.config.schema import default_of, flag_of, load_config, options
 from echoserver.handlers.base import ENTRY_POINT_GROUP
-from echoserver.metrics import CloseReason, Snapshot, WorkerSnapshot
+from echoserver.observe.metrics import CloseReason, Snapshot, WorkerSnapshot
 from support import PATIENCE, ROOT, Service, environment
 
 HANDLERS = (ROOT / "docs" / "handlers.md").read_text()

@@ -42,7 +42,7 @@ def test_each_link_leads_somewhere(link):
 
 
 def test_each_long_flag_of_serve_exists():
-    from echoserver.config import flag_of, options
+    from echoserver.config.schema import flag_of, options
 
     known = {flag_of(name) for name, _ in options()} | {"--config", "--help"}
     shown = {

@@ -187,8 +187,8 @@ def test_a_cell_beyond_the_descriptor_limit_is_left_out(monkeypatch):
 
 def test_a_connection_without_its_tally_does_the_same_and_counts_nothing():
     from bench.counting import _connection, _FakeSocket
-    from echoserver.buffer import ReceiveBuffer
-    from echoserver.nonblocking import NonBlockingConnection, Wants
+    from echoserver.net.buffer import ReceiveBuffer
+    from echoserver.serving.nonblocking import NonBlockingConnection, Wants
 
     for of_class, counted in ((NonBlockingConnection, 64), (without_tally(), 0)):
         served = _connection(of_class, _FakeSocket())

@@ -20,8 +20,8 @@ from structlog.typing import FilteringBoundLogger
 
 from echoserver import Handler, Server
 from echoserver.clock import Deadline
-from echoserver.connection import Connection
-from echoserver.cores import Cores
+from echoserver.serving.affinity import Cores
+from echoserver.serving.connection import Connection
 
 ANY_CORE = Cores("all", lock_bound=False)
 """What a connection is told that no server made."""

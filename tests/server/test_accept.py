@@ -11,12 +11,12 @@ from time import monotonic
 
 import pytest
 
-import echoserver.acceptor
 import echoserver.server
+import echoserver.serving.acceptor
 from echoserver import Server
-from echoserver.acceptor import _PEER_GONE, _SHORTAGE, _SHORTAGE_PAUSE
 from echoserver.errors import BindError
-from echoserver.listener import listen
+from echoserver.net.listener import listen
+from echoserver.serving.acceptor import _PEER_GONE, _SHORTAGE, _SHORTAGE_PAUSE
 from server.kit import PATIENCE, Peer, wait_until_idle
 
 CANNOT_FOR_NOW = "cannot accept for now"
@@ -95,7 +95,7 @@ def test_a_peer_that_is_gone_again_costs_nothing(serve, listeners, log, number):
 @pytest.mark.parametrize("number", sorted(_SHORTAGE), ids=errno.errorcode.get)
 def test_a_shortage_is_waited_out(serve, listeners, log, monkeypatch, number):
     pause = 0.03
-    monkeypatch.setattr(echoserver.acceptor, "_SHORTAGE_PAUSE", pause)
+    monkeypatch.setattr(echoserver.serving.acceptor, "_SHORTAGE_PAUSE", pause)
     server = serve(max_connections=1)
     listeners[0].fail_with(*[number] * 3)
     begun = monotonic()
@@ -129,7 +129,7 @@ def test_connections_go_on_during_a_shortage(serve, connect, listeners, log):
 
 
 def test_a_stop_does_not_wait_for_the_end_of_a_shortage(serve, connect, listeners, monkeypatch):
-    monkeypatch.setattr(echoserver.acceptor, "_SHORTAGE_PAUSE", 3600)
+    monkeypatch.setattr(echoserver.serving.acceptor, "_SHORTAGE_PAUSE", 3600)
     server = serve()
     listeners[0].always = OSError(errno.EMFILE, "Too many open files")
     connect(server)

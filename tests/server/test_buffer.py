@@ -8,14 +8,14 @@ from collections.abc import Iterator
 
 import pytest
 
-import echoserver.blocking
-import echoserver.buffer
-import echoserver.threads
-from echoserver.blocking import BlockingConnection
-from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
-from echoserver.bulk import PipePool
+import echoserver.net.buffer
+import echoserver.serving.blocking
+import echoserver.serving.threads
 from echoserver.handlers import find_handler
-from echoserver.metrics import CloseReason
+from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.splice import PipePool
+from echoserver.observe.metrics import CloseReason
+from echoserver.serving.blocking import BlockingConnection
 from server.kit import ANY_CORE, wait_until_idle
 
 
@@ -49,7 +49,7 @@ def no_memory(*_: object, **__: object) -> None:
 
 
 def test_no_memory_is_told_as_such(monkeypatch):
-    monkeypatch.setattr(echoserver.buffer.mmap, "mmap", no_memory)
+    monkeypatch.setattr(echoserver.net.buffer.mmap, "mmap", no_memory)
     with pytest.raises(MemoryError, match="no memory to receive into: Cannot allocate memory"):
         ReceiveBuffer()
 
@@ -58,7 +58,7 @@ def test_no_memory_is_told_as_such(monkeypatch):
 def test_a_peer_for_whose_thread_there_is_no_memory_is_closed_and_its_place_is_free(serve, connect, log, monkeypatch):
     server = serve(max_connections=1)
     with monkeypatch.context() as patched:
-        patched.setattr(echoserver.buffer.mmap, "mmap", no_memory)
+        patched.setattr(echoserver.net.buffer.mmap, "mmap", no_memory)
         unlucky = connect(server)
         assert unlucky.read_to_break() == b""
         log.wait_for("cannot serve a connection", reason="no memory to receive into: Cannot allocate memory")
@@ -101,7 +101,7 @@ def test_the_kernel_is_asked_what_is_left_only_where_that_may_be_worth_it(monkey
         asked.append(sock)
         return 0
 
-    monkeypatch.setattr(echoserver.blocking, "unread", nothing_more)
+    monkeypatch.setattr(echoserver.serving.blocking, "unread", nothing_more)
     messages = [bytes([number]) * size for number in range(40)]
     sock, pipes = Messages(iter(messages)), PipePool()
     connection = BlockingConnection(1, sock, ("127.0.0.1", 1), find_handler("echo", {}), pipes)  # type: ignore[arg-type]

@@ -9,11 +9,11 @@ import socket
 
 import pytest
 
-import echoserver.bulk
-from echoserver.buffer import USUAL_BYTES
-from echoserver.bulk import BULK_BYTES, PipePool, can_splice
+import echoserver.net.splice
 from echoserver.handlers import HandlerSpec, find_handler
 from echoserver.handlers.echo import Echo
+from echoserver.net.buffer import USUAL_BYTES
+from echoserver.net.splice import BULK_BYTES, PipePool, can_splice
 from server.kit import PATIENCE, Peer, drain_begun, scripted, wait_until_idle
 
 pytestmark = pytest.mark.skipif(not can_splice(), reason="needs splice(2)")
@@ -29,13 +29,13 @@ def noise(size: int, seed: int = 1) -> bytes:
 def moved(monkeypatch) -> list[int]:
     """How many bytes each move took: the proof that there were any."""
     sizes: list[int] = []
-    take = echoserver.bulk.Pipe.take
+    take = echoserver.net.splice.Pipe.take
 
-    def noted(pipe: echoserver.bulk.Pipe, descriptor: int) -> int:
+    def noted(pipe: echoserver.net.splice.Pipe, descriptor: int) -> int:
         sizes.append(take(pipe, descriptor))
         return sizes[-1]
 
-    monkeypatch.setattr(echoserver.bulk.Pipe, "take", noted)
+    monkeypatch.setattr(echoserver.net.splice.Pipe, "take", noted)
     return sizes
 
 

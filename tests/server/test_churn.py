@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
-import echoserver.threads
-from echoserver.connection import Connection
+import echoserver.serving.threads
+from echoserver.serving.connection import Connection
 from server.kit import PATIENCE, wait_until_idle
 
 CONNECTIONS = 10_000
@@ -37,7 +37,7 @@ def connections() -> int:
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
 def test_ten_thousand_connections_leave_nothing(serve, connect, monkeypatch):
-    monkeypatch.setattr(echoserver.threads, "IDLE_SECONDS", 0.2)
+    monkeypatch.setattr(echoserver.serving.threads, "IDLE_SECONDS", 0.2)
     server = serve()
     assert connect(server).swap(b"hello") == b"hello"  # so all of it is up
     wait_until_idle(server)

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from echoserver.config import default_of, flag_of, options
+from echoserver.config.schema import default_of, flag_of, options
 from support import PATIENCE, ROOT, Program, Service, command, environment, run
 
 OPTIONS = dict(options())
@@ -238,7 +238,8 @@ def test_a_log_that_nobody_reads_any_more_does_not_keep_it_from_ending():
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize(
-    "module", ["click", "echoserver.cli", "ipaddress", "echoserver.config", "structlog", "echoserver.server"]
+    "module",
+    ["click", "echoserver.cli.main", "ipaddress", "echoserver.config.schema", "structlog", "echoserver.server"],
 )
 def test_a_signal_at_an_early_moment_ends_it_cleanly(module, number):
     with Program("serve", "--port", 0, PYTHONPROFILEIMPORTTIME="1") as program:

@@ -15,9 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoserver import ServerConfig
-from echoserver.config import default_of, flag_of, load_config, options
-from echoserver.errors import ConfigError
-from echoserver.options import (
+from echoserver.config.schema import default_of, flag_of, load_config, options
+from echoserver.config.values import (
     Amount,
     Choice,
     Duration,
@@ -30,6 +29,7 @@ from echoserver.options import (
     Whole,
     shown,
 )
+from echoserver.errors import ConfigError
 from support import ROOT
 
 OPTIONS = dict(options())

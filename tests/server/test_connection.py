@@ -12,11 +12,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoserver.blocking import BlockingConnection
-from echoserver.buffer import ReceiveBuffer
 from echoserver.handlers import HandlerSpec, find_handler
-from echoserver.metrics import CloseReason, Phase
-from echoserver.nonblocking import NonBlockingConnection, Wants
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.nonblocking import NonBlockingConnection, Wants
 from server.kit import ANY_CORE, PATIENCE, Gate, Peer, scripted, tcp_pair, wait_arrived
 
 MIB = 1024 * 1024

@@ -9,13 +9,13 @@ import threading
 
 import pytest
 
-import echoserver.cores
-from echoserver.blocking import BlockingConnection
-from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
-from echoserver.cores import Cores
+import echoserver.serving.affinity
 from echoserver.errors import ConfigError
 from echoserver.handlers import find_handler
-from echoserver.metrics import CloseReason
+from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.observe.metrics import CloseReason
+from echoserver.serving.affinity import Cores
+from echoserver.serving.blocking import BlockingConnection
 from server.kit import PATIENCE, Peer, scripted, tcp_pair, wait_arrived
 from support import Service
 
@@ -59,7 +59,7 @@ def test_the_servers_of_a_process_take_the_same_and_those_of_a_machine_do_not(mo
     assert len({Cores("one", lock_bound=True).core for _ in range(20)}) == 1
     drawn = set()
     for lot in range(len(ALL)):
-        monkeypatch.setattr(echoserver.cores, "_LOT", lot)
+        monkeypatch.setattr(echoserver.serving.affinity, "_LOT", lot)
         drawn.add(Cores("one", lock_bound=True).core)
     assert drawn == ALL
 

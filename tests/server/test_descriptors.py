@@ -7,9 +7,9 @@ from resource import RLIM_INFINITY, RLIMIT_NOFILE, prlimit
 
 import pytest
 
-from echoserver import descriptors
-from echoserver.descriptors import IN_RESERVE, make_room
 from echoserver.errors import ConfigError
+from echoserver.process import descriptors
+from echoserver.process.descriptors import IN_RESERVE, make_room
 from support import Program, command
 
 

@@ -10,8 +10,8 @@ from time import monotonic
 import pytest
 
 from echoserver import Handler
-from echoserver.bulk import BULK_BYTES
-from echoserver.metrics import CloseReason
+from echoserver.net.splice import BULK_BYTES
+from echoserver.observe.metrics import CloseReason
 from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_idle
 
 MIB = 1024 * 1024

@@ -10,7 +10,7 @@ import pytest
 
 from echoserver import Server, ServerConfig
 from echoserver.clock import Deadline
-from echoserver.healthcheck import exchange
+from echoserver.process.healthcheck import exchange
 
 LINE = b"echoserver healthcheck\n"
 PATIENCE = 10.0

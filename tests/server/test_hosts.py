@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-from echoserver.admission import HostLimit
+from echoserver.serving.hosts import HostLimit
 from server.kit import PATIENCE, Peer, wait_until_free
 
 REACHED = "connection limit of a host reached"

@@ -10,7 +10,7 @@ import threading
 
 import pytest
 
-from echoserver.interpreter import fit_switch_interval
+from echoserver.serving.interpreter import fit_switch_interval
 from server.kit import PATIENCE
 from support import ROOT, Service, Throng
 
@@ -20,7 +20,7 @@ def settings_after(*counts: int, before: str = "pass") -> tuple[float, int]:
     code = f"""
 import sys, threading
 {before}
-from echoserver.interpreter import fit_switch_interval, take_charge_of_threads
+from echoserver.serving.interpreter import fit_switch_interval, take_charge_of_threads
 take_charge_of_threads()
 for count in {counts}:
     fit_switch_interval(count)

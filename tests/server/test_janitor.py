@@ -8,14 +8,14 @@ from queue import SimpleQueue
 
 import pytest
 
-from echoserver.blocking import BlockingConnection
-from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
-from echoserver.connection import Connection
 from echoserver.handlers import find_handler
-from echoserver.janitor import Janitor, Limits
-from echoserver.metrics import CloseReason, Phase, Tally
-from echoserver.registry import ConnectionRegistry
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.observe.metrics import CloseReason, Phase, Tally
+from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.connection import Connection
+from echoserver.serving.janitor import Janitor, Limits
+from echoserver.serving.registry import ConnectionRegistry
 from server.kit import ANY_CORE, PATIENCE, tcp_pair
 
 OFF = Limits(idle=0, write=0, handler=0)
@@ -296,7 +296,7 @@ def test_a_quiet_peer_that_has_everything_is_let_go(running):
 
 
 def test_a_peer_that_is_still_owed_something_is_waited_for(running, monkeypatch):
-    monkeypatch.setattr("echoserver.janitor.LINGER_SECONDS", 3600)
+    monkeypatch.setattr("echoserver.serving.janitor.LINGER_SECONDS", 3600)
     janitor, calls = running()
     looks = SimpleQueue()
     peer = Watched(phase=Phase.LINGERING)
@@ -311,7 +311,7 @@ def test_a_peer_that_is_still_owed_something_is_waited_for(running, monkeypatch)
 
 
 def test_a_peer_that_never_stops_sending_is_let_go_after_so_many_bytes(running, monkeypatch):
-    monkeypatch.setattr("echoserver.janitor.LINGER_SECONDS", 3600)
+    monkeypatch.setattr("echoserver.serving.janitor.LINGER_SECONDS", 3600)
     janitor, calls = running()
     limits = []
 
@@ -329,7 +329,7 @@ def test_a_peer_that_never_stops_sending_is_let_go_after_so_many_bytes(running, 
 
 
 def test_a_peer_that_drips_is_let_go_after_a_while(running, monkeypatch):
-    monkeypatch.setattr("echoserver.janitor.LINGER_SECONDS", 0.2)
+    monkeypatch.setattr("echoserver.serving.janitor.LINGER_SECONDS", 0.2)
     janitor, calls = running()
     peer = Watched(phase=Phase.LINGERING)
     peer.dropped = lambda _: 1

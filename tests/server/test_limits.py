@@ -7,12 +7,12 @@ from time import monotonic
 
 import pytest
 
-from echoserver.blocking import BlockingConnection
-from echoserver.buffer import ReceiveBuffer
-from echoserver.connection import Connection
 from echoserver.handlers import find_handler
-from echoserver.metrics import CloseReason, Phase
-from echoserver.rate import TokenBucket
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.connection import Connection
+from echoserver.serving.rate import TokenBucket
 from server.kit import ANY_CORE, PATIENCE, Gate, scripted, tcp_pair, wait_arrived, wait_until_gone, wait_until_idle
 
 WAYS = [

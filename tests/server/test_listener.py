@@ -8,9 +8,9 @@ import socket
 
 import pytest
 
-from echoserver import listener
 from echoserver.errors import BindError
-from echoserver.listener import listen, show_address
+from echoserver.net import listener
+from echoserver.net.listener import listen, show_address
 
 
 def has_ipv6() -> bool:

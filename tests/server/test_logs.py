@@ -16,8 +16,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-import echoserver.logs
-from echoserver.logs import LogWriter, library_logger
+import echoserver.observe.logs
+from echoserver.observe.logs import LogWriter, library_logger
 
 PATIENCE = 10.0
 ESCAPE = "\x1b"
@@ -353,7 +353,7 @@ def test_a_batch_that_is_written_in_part_loses_the_rest(monkeypatch):
     for _ in range(4):
         writer.logger.info("line")
     with monkeypatch.context() as patched:
-        patched.setattr(echoserver.logs.os, "write", write)
+        patched.setattr(echoserver.observe.logs.os, "write", write)
         held.set()
         assert writer.close(PATIENCE)
     assert writer.dropped == 1
@@ -372,7 +372,7 @@ def test_lines_go_out_whole_in_pieces_that_a_pipe_keeps_together(monkeypatch):
         {"event": "line", "level": "info", "timestamp": 0.0, "filler": "x" * size} for size in [50] * 200 + [9000]
     ]
     with monkeypatch.context() as patched:
-        patched.setattr(echoserver.logs.os, "write", write)
+        patched.setattr(echoserver.observe.logs.os, "write", write)
         assert writer._write(events) == len(events)
     assert writer.close(PATIENCE)
     assert all(piece.endswith(b"\n") for piece in pieces)
@@ -397,7 +397,7 @@ def test_after_half_a_line_the_next_one_begins_on_a_line_of_its_own(monkeypatch)
 
     writer = LogWriter(2, "info", "json")
     with monkeypatch.context() as patched:
-        patched.setattr(echoserver.logs.os, "write", write)
+        patched.setattr(echoserver.observe.logs.os, "write", write)
         got = [
             writer._write([{"event": name, "level": "info", "timestamp": 0.0}]) for name in ("first", "second", "third")
         ]

@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from echoserver.metrics import CloseReason, Metrics, Snapshot, Tally
+from echoserver.observe.metrics import CloseReason, Metrics, Snapshot, Tally
 from server.kit import PATIENCE, Peer, scripted, wait_until_idle
 
 

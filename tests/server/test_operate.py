@@ -12,8 +12,8 @@ import pytest
 
 from echoserver import Server, ServerConfig
 from echoserver.errors import BindError
-from echoserver.logs import LogWriter
-from echoserver.operate import operate
+from echoserver.observe.logs import LogWriter
+from echoserver.process.run import operate
 
 PATIENCE = 10.0
 

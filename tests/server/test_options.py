@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoserver import Handler
-from echoserver.options import Amount, Choice, Duration, HandlerName, Networks, Rate, Table, Text, Whole, shown
+from echoserver.config.values import Amount, Choice, Duration, HandlerName, Networks, Rate, Table, Text, Whole, shown
 
 
 class Anything(Handler):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoserver.rate import Amount, Pauses, TokenBucket, parse_amount, parse_rate
+from echoserver.serving.rate import Amount, Pauses, TokenBucket, parse_amount, parse_rate
 
 
 @pytest.mark.parametrize(

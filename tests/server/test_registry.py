@@ -8,8 +8,8 @@ from time import monotonic
 import pytest
 
 from echoserver.clock import Deadline
-from echoserver.connection import Connection
-from echoserver.registry import ConnectionRegistry
+from echoserver.serving.connection import Connection
+from echoserver.serving.registry import ConnectionRegistry
 from server.kit import PATIENCE
 
 

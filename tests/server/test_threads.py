@@ -11,11 +11,11 @@ from time import monotonic
 
 import pytest
 
-import echoserver.threads
-from echoserver.blocking import BlockingConnection
+import echoserver.serving.threads
 from echoserver.clock import Deadline
-from echoserver.cores import Cores
-from echoserver.threads import ServingThreads
+from echoserver.serving.affinity import Cores
+from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.threads import ServingThreads
 from server.kit import PATIENCE, wait_until_idle
 
 
@@ -127,7 +127,7 @@ def test_an_idle_thread_keeps_nothing_of_the_connection_alive(pool):
 
 
 def test_idle_threads_end_after_a_while(pool, monkeypatch):
-    monkeypatch.setattr(echoserver.threads, "IDLE_SECONDS", 0.02)
+    monkeypatch.setattr(echoserver.serving.threads, "IDLE_SECONDS", 0.02)
     jobs = [Job(number, held=True) for number in range(10)]
     for job in jobs:
         pool.assign(job)
@@ -146,7 +146,7 @@ def test_idle_threads_end_after_a_while(pool, monkeypatch):
 
 def test_stop_waits_for_threads_that_have_just_retired(monkeypatch):
     """They are in no list any more, and still must not outlive the server."""
-    monkeypatch.setattr(echoserver.threads, "IDLE_SECONDS", 0.01)
+    monkeypatch.setattr(echoserver.serving.threads, "IDLE_SECONDS", 0.01)
     pool = Pool()
     threads = []
     for number in range(5):
@@ -163,8 +163,8 @@ def test_stop_waits_for_threads_that_have_just_retired(monkeypatch):
 
 
 def test_a_thread_that_is_slow_to_leave_is_waited_for_through_the_one_after_it(monkeypatch):
-    monkeypatch.setattr(echoserver.threads, "IDLE_SECONDS", 0.01)
-    run, leave = echoserver.threads._ServingThread.run, threading.Event()
+    monkeypatch.setattr(echoserver.serving.threads, "IDLE_SECONDS", 0.01)
+    run, leave = echoserver.serving.threads._ServingThread.run, threading.Event()
     slow: list[threading.Thread] = []
 
     def run_and_dawdle(thread: threading.Thread) -> None:
@@ -173,7 +173,7 @@ def test_a_thread_that_is_slow_to_leave_is_waited_for_through_the_one_after_it(m
             slow.append(thread)
             assert leave.wait(PATIENCE)
 
-    monkeypatch.setattr(echoserver.threads._ServingThread, "run", run_and_dawdle)
+    monkeypatch.setattr(echoserver.serving.threads._ServingThread, "run", run_and_dawdle)
     pool = Pool()
     first, second = Job(1), Job(2)
     pool.assign(first)
@@ -283,7 +283,7 @@ def test_many_assignments_from_a_thread_that_never_waits(pool):
 def refuse_to_start(monkeypatch, refusals: int) -> list[threading.Thread]:
     """Let the next serving threads fail to start, as on a system that has no more; return which did."""
     refused: list[threading.Thread] = []
-    start = echoserver.threads._ServingThread.start
+    start = echoserver.serving.threads._ServingThread.start
 
     def fail_at_first(thread: threading.Thread) -> None:
         if len(refused) < refusals:
@@ -291,7 +291,7 @@ def refuse_to_start(monkeypatch, refusals: int) -> list[threading.Thread]:
             raise RuntimeError("can't start new thread")
         start(thread)
 
-    monkeypatch.setattr(echoserver.threads._ServingThread, "start", fail_at_first)
+    monkeypatch.setattr(echoserver.serving.threads._ServingThread, "start", fail_at_first)
     return refused
 
 

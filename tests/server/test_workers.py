@@ -10,15 +10,15 @@ from time import monotonic
 
 import pytest
 
-import echoserver.buffer
-import echoserver.poller
+import echoserver.net.buffer
+import echoserver.serving.workers.poller
 from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
-from echoserver.metrics import Phase, Tally
-from echoserver.nonblocking import NonBlockingConnection
-from echoserver.poller import Poller
-from echoserver.ready import ReadyQueue, Stop
-from echoserver.workers import Workers
+from echoserver.observe.metrics import Phase, Tally
+from echoserver.serving.nonblocking import NonBlockingConnection
+from echoserver.serving.workers.poller import Poller
+from echoserver.serving.workers.pool import Workers
+from echoserver.serving.workers.ready import ReadyQueue, Stop
 from server.kit import PATIENCE, LogLines, Peer, scripted, wait_arrived, wait_until_idle
 
 
@@ -205,7 +205,7 @@ def test_without_memory_for_a_successor_it_is_tried_again(serve, connect, log, f
         raise OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
 
     with monkeypatch.context() as patched:
-        patched.setattr(echoserver.buffer.mmap, "mmap", no_memory)
+        patched.setattr(echoserver.net.buffer.mmap, "mmap", no_memory)
         fatal.set()
         victim.send(b"1")
         log.wait_for("cannot replace a worker")
@@ -225,7 +225,7 @@ def test_stopping_ends_more_workers_than_the_queue_has_places(serve, connect, wo
 
 
 def test_without_epoll_the_mode_is_refused(serve, monkeypatch):
-    monkeypatch.setattr(echoserver.poller, "_EVENTS", {})
+    monkeypatch.setattr(echoserver.serving.workers.poller, "_EVENTS", {})
     with pytest.raises(ConfigError, match="this platform has no epoll; must be threads here"):
         serve()
 

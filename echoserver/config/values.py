@@ -12,7 +12,7 @@ from ipaddress import ip_network
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
-from echoserver.rate import parse_amount, parse_rate
+from echoserver.serving.rate import parse_amount, parse_rate
 
 T = TypeVar("T")
 _SHOWN = 80

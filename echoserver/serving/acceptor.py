@@ -16,13 +16,13 @@ from threading import BoundedSemaphore, Event, Thread
 
 from structlog.typing import FilteringBoundLogger
 
-from echoserver.admission import HostLimit
 from echoserver.clock import Throttle
-from echoserver.config import ServerConfig
-from echoserver.connection import Connection
-from echoserver.cores import Cores
-from echoserver.metrics import Metrics
-from echoserver.registry import ConnectionRegistry
+from echoserver.config.schema import ServerConfig
+from echoserver.observe.metrics import Metrics
+from echoserver.serving.affinity import Cores
+from echoserver.serving.connection import Connection
+from echoserver.serving.hosts import HostLimit
+from echoserver.serving.registry import ConnectionRegistry
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(

@@ -14,9 +14,9 @@ from threading import Thread
 from time import monotonic
 
 from echoserver.clock import Deadline
-from echoserver.connection import LINGER_BYTES, LINGER_SECONDS, Connection
-from echoserver.metrics import CloseReason, Phase
-from echoserver.registry import ConnectionRegistry
+from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.serving.connection import LINGER_BYTES, LINGER_SECONDS, Connection
+from echoserver.serving.registry import ConnectionRegistry
 
 _SLOWEST_LOOK = 0.5
 _FASTEST_LOOK = 0.01

@@ -11,12 +11,12 @@ from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
-from echoserver.blocking import BlockingConnection
-from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
-from echoserver.connection import Connection, hold_back_sigpipe
-from echoserver.cores import Cores
-from echoserver.interpreter import fit_switch_interval
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.serving.affinity import Cores
+from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.connection import Connection, hold_back_sigpipe
+from echoserver.serving.interpreter import fit_switch_interval
 
 IDLE_SECONDS = 5.0
 

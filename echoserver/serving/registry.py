@@ -5,7 +5,7 @@ from __future__ import annotations
 from threading import Condition, RLock
 
 from echoserver.clock import Deadline
-from echoserver.connection import Connection
+from echoserver.serving.connection import Connection
 
 
 class ConnectionRegistry:

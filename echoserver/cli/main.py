@@ -15,7 +15,7 @@ import click
 from echoserver.errors import ConfigError, EchoServerError
 
 if TYPE_CHECKING:
-    from echoserver.config import LoadedConfig
+    from echoserver.config.schema import LoadedConfig
 
 _Given = str | tuple[str, ...] | None
 _STANDARD_ERROR = 2
@@ -53,7 +53,7 @@ def _commands() -> None:
 
 def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of the configuration, as texts: `config` reads those of all origins alike."""
-    from echoserver.config import default_of, flag_of, options
+    from echoserver.config.schema import default_of, flag_of, options
 
     for name, option in reversed(list(options())):
         default = option.kind.show(default_of(name))
@@ -64,7 +64,7 @@ def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _load(given: dict[str, _Given]) -> LoadedConfig:
-    from echoserver.config import load_config
+    from echoserver.config.schema import load_config
 
     # A handler in a file of the current folder is found by its module's name; last, so that it hides nothing installed.
     sys.path.append("")
@@ -106,11 +106,11 @@ def serve(**given: _Given) -> None:
     (ECHOSERVER_PORT and so on) or in a TOML file; flags win over the environment, and the environment over the file.
     """
     loaded = _load(given)
-    from echoserver.descriptors import make_room
-    from echoserver.interpreter import take_charge_of_threads
-    from echoserver.logs import LogWriter
-    from echoserver.operate import operate, shortage_as_error
+    from echoserver.observe.logs import LogWriter
+    from echoserver.process.descriptors import make_room
+    from echoserver.process.run import operate, shortage_as_error
     from echoserver.server import Server
+    from echoserver.serving.interpreter import take_charge_of_threads
 
     with shortage_as_error():
         writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
@@ -138,7 +138,7 @@ def config(**given: _Given) -> None:
     """Print the configuration that `serve` would use with the same flags, as TOML, each value with its origin."""
     import tomli_w
 
-    from echoserver.config import options
+    from echoserver.config.schema import options
     from echoserver.handlers import find_handler
 
     loaded = _load(given)
@@ -185,8 +185,8 @@ def healthcheck(timeout: str, config_file: str | None) -> None:
     Host, port and handler are read as `serve` reads them, from the environment and the file.
     """
     from echoserver.clock import Deadline, parse_duration
-    from echoserver.config import load_config
-    from echoserver.healthcheck import exchange
+    from echoserver.config.schema import load_config
+    from echoserver.process.healthcheck import exchange
 
     try:
         seconds = parse_duration(timeout)

@@ -6,13 +6,13 @@ import socket
 from enum import Enum, auto
 from time import monotonic
 
-from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
-from echoserver.bulk import STILL_BULK, PipePool
-from echoserver.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
 from echoserver.handlers import HandlerFactory
-from echoserver.kernel import unread
-from echoserver.metrics import CloseReason, Phase
-from echoserver.rate import TokenBucket
+from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.kernel import unread
+from echoserver.net.splice import STILL_BULK, PipePool
+from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.serving.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
+from echoserver.serving.rate import TokenBucket
 
 
 class Wants(Enum):

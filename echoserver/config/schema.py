@@ -11,9 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
-from echoserver.errors import ConfigError
-from echoserver.handlers import HandlerSpec
-from echoserver.options import (
+from echoserver.config.values import (
     Amount,
     Choice,
     Duration,
@@ -27,7 +25,9 @@ from echoserver.options import (
     Whole,
     shown,
 )
-from echoserver.rate import parse_amount, parse_rate
+from echoserver.errors import ConfigError
+from echoserver.handlers import HandlerSpec
+from echoserver.serving.rate import parse_amount, parse_rate
 
 T = TypeVar("T")
 

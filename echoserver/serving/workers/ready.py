@@ -15,8 +15,8 @@ from time import monotonic
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline, Throttle
-from echoserver.metrics import Phase
-from echoserver.nonblocking import NonBlockingConnection
+from echoserver.observe.metrics import Phase
+from echoserver.serving.nonblocking import NonBlockingConnection
 
 _FULL_RETRY_SECONDS = 0.1
 

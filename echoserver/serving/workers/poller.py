@@ -34,14 +34,14 @@ from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 
-from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
-from echoserver.connection import Connection, hold_back_sigpipe
-from echoserver.cores import Cores
-from echoserver.metrics import CloseReason
-from echoserver.nonblocking import NonBlockingConnection, Wants
-from echoserver.rate import Pauses
-from echoserver.ready import ReadyQueue
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.observe.metrics import CloseReason
+from echoserver.serving.affinity import Cores
+from echoserver.serving.connection import Connection, hold_back_sigpipe
+from echoserver.serving.nonblocking import NonBlockingConnection, Wants
+from echoserver.serving.rate import Pauses
+from echoserver.serving.workers.ready import ReadyQueue
 
 _EVENTS_A_BATCH = 512
 _EVENTS = (

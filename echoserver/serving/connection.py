@@ -14,11 +14,11 @@ from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 
-from echoserver.bulk import Pipe, PipePool
 from echoserver.handlers import HandlerFactory
-from echoserver.kernel import acknowledged, unacknowledged, unread
-from echoserver.metrics import CloseReason, Phase, Tally
-from echoserver.rate import TokenBucket
+from echoserver.net.kernel import acknowledged, unacknowledged, unread
+from echoserver.net.splice import Pipe, PipePool
+from echoserver.observe.metrics import CloseReason, Phase, Tally
+from echoserver.serving.rate import TokenBucket
 
 RECEIVE_BYTES = 65536
 """The most that a handler is given at once."""

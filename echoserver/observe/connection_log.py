@@ -10,8 +10,8 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
-from echoserver.connection import Connection
-from echoserver.metrics import CloseReason
+from echoserver.observe.metrics import CloseReason
+from echoserver.serving.connection import Connection
 
 
 def tell_end(log: FilteringBoundLogger, connection: Connection) -> None:

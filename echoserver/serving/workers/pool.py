@@ -14,15 +14,15 @@ from time import monotonic
 
 from structlog.typing import FilteringBoundLogger
 
-from echoserver.buffer import ReceiveBuffer
 from echoserver.clock import Deadline
-from echoserver.connection import Connection, hold_back_sigpipe
-from echoserver.cores import Cores
 from echoserver.errors import ConfigError
-from echoserver.metrics import WorkerSnapshot
-from echoserver.nonblocking import NonBlockingConnection
-from echoserver.poller import Poller, can_poll
-from echoserver.ready import ReadyQueue, Stop
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.observe.metrics import WorkerSnapshot
+from echoserver.serving.affinity import Cores
+from echoserver.serving.connection import Connection, hold_back_sigpipe
+from echoserver.serving.nonblocking import NonBlockingConnection
+from echoserver.serving.workers.poller import Poller, can_poll
+from echoserver.serving.workers.ready import ReadyQueue, Stop
 
 _ENDING_SECONDS = 0.3
 

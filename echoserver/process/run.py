@@ -13,8 +13,8 @@ from typing import Any
 
 from echoserver.clock import Deadline
 from echoserver.errors import EchoServerError
-from echoserver.logs import LogWriter
-from echoserver.metrics import Phase
+from echoserver.observe.logs import LogWriter
+from echoserver.observe.metrics import Phase
 from echoserver.server import Server
 
 # What our own threads say on the socket on which signals arrive as their numbers, which begin with 1 and end below 128.

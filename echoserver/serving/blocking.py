@@ -5,13 +5,13 @@ from __future__ import annotations
 from threading import Event, get_ident
 from time import monotonic
 
-from echoserver.buffer import USUAL_BYTES, ReceiveBuffer
-from echoserver.bulk import WORTH_MOVING
-from echoserver.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
-from echoserver.cores import Cores
-from echoserver.kernel import unread
-from echoserver.metrics import CloseReason, Phase
-from echoserver.rate import TokenBucket
+from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.kernel import unread
+from echoserver.net.splice import WORTH_MOVING
+from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.serving.affinity import Cores
+from echoserver.serving.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
+from echoserver.serving.rate import TokenBucket
 
 # A look-up less on the message path than the attributes of the class.
 _RECEIVING, _SENDING = Phase.RECEIVING, Phase.SENDING

@@ -1,0 +1,1 @@
+"""Serving connections, from the accept to the close."""

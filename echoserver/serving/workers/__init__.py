@@ -1,0 +1,1 @@
+"""Workers mode: a poller, a ready queue, and a few worker threads."""
