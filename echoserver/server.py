@@ -21,13 +21,14 @@ from echoserver.clock import Deadline, Throttle
 from echoserver.config.schema import ServerConfig
 from echoserver.errors import BindError, ConfigError
 from echoserver.handlers import find_handler
-from echoserver.net.listener import Address, listen, show_address
+from echoserver.net.endpoint import Endpoint
+from echoserver.net.listener import listen
 from echoserver.net.splice import PipePool, can_splice
 from echoserver.observe.connection_log import tell_end, tell_stuck
 from echoserver.observe.logs import library_logger
 from echoserver.observe.metrics import CloseReason, Metrics, Snapshot, WorkerSnapshot
 from echoserver.serving.acceptor import Acceptor
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.janitor import Janitor, Limits
 from echoserver.serving.rate import TokenBucket, parse_amount, parse_rate
@@ -85,7 +86,7 @@ class Server:
         self._rate, self._burst = parse_rate(self.config.rate_limit), parse_amount(self.config.rate_burst)
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
         inline = self._serves_inline()
-        self._cores = Cores(self.config.cores, lock_bound=not self._factory.blocking and not inline)
+        self._cores = Affinity(self.config.cores, lock_bound=not self._factory.blocking and not inline)
         self._mode = self._make_mode(inline=inline)
         self._janitor = Janitor(
             self._registry,
@@ -106,7 +107,7 @@ class Server:
         self._warn_unserved = Throttle(1.0)  # likewise
         # Guards the change from one state of life to the next; re-entrant, since `start` calls `stop` if it fails.
         self._lifecycle = RLock()
-        self._addresses: list[Address] = []
+        self._addresses: list[tuple[str, int]] = []
         self._started = False
         self._stopped_for_good = False
         self._stopped = Event()
@@ -159,7 +160,7 @@ class Server:
         with self._lifecycle:
             if self._started or self._stopped_for_good:
                 raise RuntimeError("a server is started once; make a new one")
-            listeners = listen(self.config.host, self.config.port, self.config.backlog)
+            listeners = listen(Endpoint(self.config.host, self.config.port), self.config.backlog)
             self._started = True
             try:
                 self._acceptor.take(listeners)
@@ -174,7 +175,7 @@ class Server:
             host, port = address
             self._log.info(
                 "listening",
-                address=show_address(address),
+                address=str(Endpoint(*address)),
                 host=host,
                 port=port,
                 handler=self._factory.name,
@@ -183,12 +184,12 @@ class Server:
             )
 
     @property
-    def address(self) -> Address:
+    def address(self) -> tuple[str, int]:
         """The first address listened on, with the real port."""
         return self.addresses[0]
 
     @property
-    def addresses(self) -> Sequence[Address]:
+    def addresses(self) -> Sequence[tuple[str, int]]:
         """All addresses listened on."""
         if not self._addresses:
             raise RuntimeError("the server has not been started")

@@ -12,6 +12,7 @@ import selectors
 import socket
 import sys
 from collections.abc import Callable
+from ipaddress import ip_network
 from threading import BoundedSemaphore, Event, Thread
 
 from structlog.typing import FilteringBoundLogger
@@ -19,7 +20,7 @@ from structlog.typing import FilteringBoundLogger
 from echoserver.clock import Throttle
 from echoserver.config.schema import ServerConfig
 from echoserver.observe.metrics import Metrics
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.hosts import HostLimit
 from echoserver.serving.registry import ConnectionRegistry
@@ -74,7 +75,7 @@ class Acceptor:
         registry: ConnectionRegistry,
         metrics: Metrics,
         log: FilteringBoundLogger,
-        cores: Cores,
+        cores: Affinity,
         *,
         admit: Callable[[socket.socket, tuple[object, ...]], None],
         fail: Callable[[BaseException], None],
@@ -89,7 +90,7 @@ class Acceptor:
         # How many connections may be open.
         self._slots = BoundedSemaphore(config.max_connections)
         per_host = config.max_connections_per_host
-        self._hosts = HostLimit(per_host, config.trusted) if per_host else None
+        self._hosts = HostLimit(per_host, [ip_network(text) for text in config.trusted]) if per_host else None
         self._listeners: list[socket.socket] = []
         self._bell: tuple[socket.socket, socket.socket] | None = None
         self._thread = Thread(target=self._run, name="acceptor", daemon=True)
@@ -147,7 +148,7 @@ class Acceptor:
 
     def _run(self) -> None:
         assert self._bell is not None
-        self._cores.share()
+        self._cores.pin()
         try:
             with selectors.DefaultSelector() as selector:
                 for listener in self._listeners:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from threading import Event, get_ident
 from time import monotonic
 
-from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
 from echoserver.net.kernel import unread
-from echoserver.net.splice import WORTH_MOVING
+from echoserver.net.splice import WORTH_SPLICING
 from echoserver.observe.metrics import CloseReason, Phase
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
 from echoserver.serving.rate import TokenBucket
 
@@ -27,7 +27,7 @@ class BlockingConnection(Connection):
 
     __slots__ = ("_hurry",)
 
-    def serve(self, buffer: ReceiveBuffer, cores: Cores) -> CloseReason:
+    def serve(self, buffer: ReceiveBuffer, cores: Affinity) -> CloseReason:
         """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing.
 
         Parameters
@@ -60,10 +60,10 @@ class BlockingConnection(Connection):
             self._failed(CloseReason.KILLED, error)
         return self.reason
 
-    def _send_back(self, buffer: ReceiveBuffer, cores: Cores) -> None:
+    def _send_back(self, buffer: ReceiveBuffer, cores: Affinity) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""
-        receive, send, memory, tally = self._receive_into, self._send, buffer.usual, self.tally
-        size, part = buffer.size, buffer.part
+        receive, send, memory, tally = self._receive_into, self._send, buffer.small, self.tally
+        size, part = buffer.size, buffer.view
         not_asking = 0  # for how many long receives the kernel isn't asked what they left
         spread = 0  # for how many short receives this thread goes on running on all cores
         try:
@@ -77,29 +77,29 @@ class BlockingConnection(Connection):
                 if sent != count:
                     self._send_rest(part[sent:])
                 tally.replies += 1
-                if count >= USUAL_BYTES:  # filled: there may be more
+                if count >= SMALL_BYTES:  # filled: there may be more
                     if not spread:  # copying so much takes longer than a change of cores, and needs no lock
-                        cores.spread()
+                        cores.unpin()
                     spread = _RECEIVES_SPREAD
                     if not_asking:
                         not_asking -= 1
                     elif self._move_more():
-                        memory = buffer.usual
+                        memory = buffer.small
                     else:  # as with messages not much longer than that: receive the next ones whole, and don't ask
-                        memory, not_asking = buffer.whole, _RECEIVES_NOT_ASKED
+                        memory, not_asking = buffer.full, _RECEIVES_NOT_ASKED
                 elif spread:
                     spread -= 1
                     if not spread:
-                        cores.share()
+                        cores.pin()
                 tally.phase = _RECEIVING
         finally:
             if spread:
-                cores.share()
+                cores.pin()
 
     def _move_more(self) -> bool:
         """Send back, without copying it, what a receive left behind; return whether that was enough to be worth it."""
         moved = False
-        while self._pipes is not None and self.ending is None and unread(self._sock) >= WORTH_MOVING:
+        while self._pipes is not None and self.ending is None and unread(self._sock) >= WORTH_SPLICING:
             pipe = self._pipes.borrow()
             if pipe is None:
                 break

@@ -15,7 +15,7 @@ from threading import Lock
 from time import monotonic
 
 from echoserver.handlers import HandlerFactory
-from echoserver.net.kernel import acknowledged, unacknowledged, unread
+from echoserver.net.kernel import taken, unacknowledged, unread
 from echoserver.net.splice import Pipe, PipePool
 from echoserver.observe.metrics import CloseReason, Phase, Tally
 from echoserver.serving.rate import TokenBucket
@@ -298,7 +298,7 @@ class Connection:
     def acknowledged(self) -> int:
         """Return how many bytes the peer's kernel has confirmed so far."""
         with self._gate:
-            return 0 if self._closed else acknowledged(self._sock)
+            return 0 if self._closed else taken(self._sock, self.tally.bytes_out)
 
     def close(self) -> None:
         """Close the socket; called by the owner, once."""

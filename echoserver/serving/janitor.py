@@ -182,7 +182,7 @@ class Janitor:
         peer is reading. The kernel knows better: it counts what the peer has acknowledged.
         """
         taken = connection.acknowledged()
-        if taken > watch.acknowledged:
+        if taken != watch.acknowledged:
             watch.since, watch.acknowledged = now, taken
         else:
             connection.end(CloseReason.STALLED)

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from time import monotonic
 
 from echoserver.handlers import HandlerFactory
-from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
 from echoserver.net.kernel import unread
 from echoserver.net.splice import STILL_BULK, PipePool
 from echoserver.observe.metrics import CloseReason, Phase
@@ -80,18 +80,18 @@ class NonBlockingConnection(Connection):
                 return self._offer(self._reply(data)) if data else self._end_of_input()
             # What comes is sent back out of the memory it was received into. All of it in this one place: this is the
             # way of every message, and a call to another method would be felt.
-            count = self._receive_into(buffer.usual)
+            count = self._receive_into(buffer.small)
             if not count:
                 return self._end_of_input()
             tally = self.tally
             tally.bytes_in += count
-            part = buffer.part if count == buffer.size else buffer.first(count)
+            part = buffer.view if count == buffer.size else buffer.first(count)
             try:
                 sent = self._send(part)
             except BlockingIOError:
                 sent = 0
             tally.bytes_out += sent
-            if count == USUAL_BYTES:  # filled: there may be more
+            if count == SMALL_BYTES:  # filled: there may be more
                 self._bulk, self._plain = True, False
             if sent != count:
                 return self._keep(bytes(part[sent:]))

@@ -13,7 +13,7 @@ from threading import Lock, Thread
 
 from echoserver.clock import Deadline
 from echoserver.net.buffer import ReceiveBuffer
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingConnection
 from echoserver.serving.connection import Connection, hold_back_sigpipe
 from echoserver.serving.interpreter import fit_switch_interval
@@ -38,7 +38,7 @@ class ServingThreads:
     blocking = True
     """Whether the sockets of this mode wait in a receive or a send."""
 
-    def __init__(self, settle: Callable[[Connection], None], cores: Cores) -> None:
+    def __init__(self, settle: Callable[[Connection], None], cores: Affinity) -> None:
         self._settle = settle
         self._cores = cores
         # Guards the attributes below it.
@@ -140,7 +140,7 @@ class _ServingThread(Thread):
     """One thread with its mailbox. A daemon: one that a handler never lets go must not keep the process from ending."""
 
     def __init__(
-        self, pool: ServingThreads, settle: Callable[[Connection], None], cores: Cores, first: BlockingConnection
+        self, pool: ServingThreads, settle: Callable[[Connection], None], cores: Affinity, first: BlockingConnection
     ) -> None:
         super().__init__(name=f"conn-{first.number}", daemon=True)
         self.pool = pool

@@ -37,11 +37,11 @@ from time import monotonic
 from echoserver.clock import Deadline
 from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import CloseReason
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection, hold_back_sigpipe
 from echoserver.serving.nonblocking import NonBlockingConnection, Wants
-from echoserver.serving.rate import Pauses
 from echoserver.serving.workers.ready import ReadyQueue
+from echoserver.serving.workers.timers import TimerHeap
 
 _EVENTS_A_BATCH = 512
 _EVENTS = (
@@ -81,7 +81,7 @@ class Poller:
         *,
         limited: bool,
         settle: Callable[[Connection], None],
-        cores: Cores,
+        cores: Affinity,
         fail: Callable[[BaseException], None],
     ) -> None:
         self._ready = ready
@@ -101,7 +101,7 @@ class Poller:
         # The poller thread's own.
         self._buffer = ReceiveBuffer()
         self._parked: dict[int, NonBlockingConnection] = {}
-        self._pauses: Pauses[NonBlockingConnection] | None = Pauses() if limited else None
+        self._pauses: TimerHeap[NonBlockingConnection] | None = TimerHeap() if limited else None
         # Guards `_gone`: who settles a connection that a worker gives back.
         self._lock = Lock()
         self._gone = False
@@ -199,7 +199,7 @@ class Poller:
     def _run(self) -> None:
         try:
             hold_back_sigpipe()
-            self._cores.share()
+            self._cores.pin()
             self._poll()
             self._leave()
         except BaseException as error:  # noqa: BLE001 - a defect; without a poller nobody is served, so the server must end
@@ -231,7 +231,7 @@ class Poller:
             if pauses is not None:
                 self._take_pauses(pauses)
 
-    def _take_pauses(self, pauses: Pauses[NonBlockingConnection]) -> None:
+    def _take_pauses(self, pauses: TimerHeap[NonBlockingConnection]) -> None:
         """Let connections pause, and let those go on whose time has come or who have been asked to end."""
         while (connection := _next_of(self._resting)) is not None:
             pauses.add(connection, connection.resume_at)

@@ -18,7 +18,7 @@ from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
 from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import WorkerSnapshot
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection, hold_back_sigpipe
 from echoserver.serving.nonblocking import NonBlockingConnection
 from echoserver.serving.workers.poller import Poller, can_poll
@@ -66,7 +66,7 @@ class Workers:
     def __init__(
         self,
         settle: Callable[[Connection], None],
-        cores: Cores,
+        cores: Affinity,
         *,
         inline: bool,
         count: int,
@@ -164,7 +164,7 @@ class Workers:
 class _Worker(Thread):
     """One consumer of the queue. A daemon: one that a handler never lets go must not keep the process from ending."""
 
-    def __init__(self, poller: Poller, ready: ReadyQueue, cores: Cores, number: int) -> None:
+    def __init__(self, poller: Poller, ready: ReadyQueue, cores: Affinity, number: int) -> None:
         super().__init__(name=f"worker-{number}", daemon=True)
         self.number = number
         # Written by this thread alone.
@@ -180,7 +180,7 @@ class _Worker(Thread):
     def run(self) -> None:
         try:
             hold_back_sigpipe()
-            self._cores.share()
+            self._cores.pin()
             while self._serve_next():
                 pass
         except BaseException as error:  # noqa: BLE001 - kept for the janitor, which logs it and starts a successor
