@@ -30,7 +30,7 @@ class HostLimit:
         self._open: Counter[str] = Counter()
 
     def enter(self, host: str) -> bool:
-        """Count a connection from an address as `accept` returned it; return false, uncounted, if it is one too many."""
+        """Count a connection from an address, as `accept` returned it; return false, uncounted, if there are enough."""
         key = _plain(host)
         with self._lock:
             if self._open[key] < self._limit:
