@@ -203,12 +203,7 @@ class Connection:
             How many bytes that was; -1 at the end of the stream, or where the connection is broken.
 
         """
-        try:
-            dropped, ended = self.transport.discard(limit)
-        except OSError:
-            return -1
-        # With the reading side shut down, receiving nothing does not mean that the peer has finished.
-        return -1 if ended and self.ending is None else dropped
+        return self.transport.discard(limit)
 
     def close(self) -> None:
         """Close the socket, once. Raises nothing: an error of the close leaves nothing to be done."""
