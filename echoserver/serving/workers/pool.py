@@ -118,8 +118,8 @@ class Workers:
             workers, replaced = list(self._workers), self._replaced
             events, seconds = self._events_of_dead, self._queued_seconds_of_dead
         return WorkerSnapshot(
-            inline_turns=self._poller.events,
-            queued_turns=events + sum(worker.events for worker in workers),
+            inline_events=self._poller.events,
+            queued_events=events + sum(worker.events for worker in workers),
             queued_seconds=round(seconds + sum(worker.queued_seconds for worker in workers), 6),
             queue_depth=self._ready.depth,
             queue_high_water=self._ready.high_water,
