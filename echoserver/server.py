@@ -1,8 +1,8 @@
 """The server: its life from start to drain. It puts the parts together and starts and ends them.
 
 A connection passes through them in this order: the acceptor takes a place and accepts (`serving/acceptor.py`), the
-lifecycle enters the connection everywhere and gives it to a serving thread (`serving/lifecycle.py`), a driver serves it,
-and the lifecycle closes it and gives everything back.
+lifecycle enters the connection everywhere and gives it to a serving thread (`serving/lifecycle.py`), a driver serves
+it, and the lifecycle closes it and gives everything back.
 """
 
 from __future__ import annotations

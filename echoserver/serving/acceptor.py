@@ -264,7 +264,5 @@ class Acceptor:
         if self._warn_shortage.ready():
             name = errno.errorcode.get(error.errno or 0, "?")
             active = len(self._admission.registry)
-            self._log.warning(
-                "cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=active
-            )
+            self._log.warning("cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=active)
         self._stopping.wait(_SHORTAGE_PAUSE)

@@ -35,7 +35,7 @@ class Admission:
         self.metrics = metrics
         self.registry = registry
         self.slots = BoundedSemaphore(config.max_connections)
-        """How many connections may be open. Bounded, so that one release too many is an error and not an extra place."""
+        """How many connections may be open. Bounded: one release too many is an error, and not an extra place."""
         per_host = config.max_connections_per_host
         self.hosts = HostLimit(per_host, config.trusted) if per_host else None
         self.waker: Waker | None = None
@@ -100,9 +100,7 @@ class Lease:
         that sees the registry empty prints totals that are complete.
         """
         admission, connection = self._admission, self._connection
-        return (
-            admission is not None and connection is not None and admission.metrics.closed(connection.stats, reason)
-        )
+        return admission is not None and connection is not None and admission.metrics.closed(connection.stats, reason)
 
     def release(self) -> None:
         """Give back everything that the lease holds. A second call does nothing."""

@@ -293,6 +293,7 @@ class Connection:
         with self._gate:
             return 0 if self._closed else self.transport.taken(self.stats.bytes_out)
 
+
 def _try(action: Callable[[], None]) -> None:
     try:
         action()

@@ -115,7 +115,7 @@ class TimeLimits:
         if not self._limits.write:
             return
         taken = connection.taken()
-        if taken > watch.taken:
+        if taken != watch.taken:
             watch.since, watch.taken = awake, taken
         elif awake - watch.since >= self._limits.write:
             connection.end(CloseReason.STALLED)

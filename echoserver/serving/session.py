@@ -6,9 +6,9 @@ with bytes alone.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-from echoserver.handlers import Handler, HandlerFactory, Last, Peer
+from echoserver.handlers import Handler, HandlerFactory, Last, Peer, Reply
 from echoserver.net.endpoint import format_address
 
 
@@ -82,6 +82,7 @@ class Session:
         self._factory = factory
         self._address = address
         self._handler: Handler | None = None
+        self._feed: Callable[[bytes], Reply] = _feed_closed
 
     @property
     def unchanged(self) -> bool:
@@ -116,7 +117,7 @@ class Session:
     def close(self) -> None:
         """Let go of the handler and whatever it holds."""
         self._handler = None
-        self._feed = _closed
+        self._feed = _feed_closed
 
 
 def _peer_at(address: object) -> Peer:
@@ -125,7 +126,7 @@ def _peer_at(address: object) -> Peer:
     return Peer(format_address(address), "", None)
 
 
-def _closed(_data: bytes) -> bytes:
+def _feed_closed(_data: bytes) -> Reply:
     raise AssertionError("the session is closed")
 
 

@@ -294,7 +294,7 @@ class Poller:
             self._resume(woken)
 
     def _begin(self, connection: Connection) -> None:
-        """Begin to serve a new connection. Its first event needs no input, since the handler may want to speak first."""
+        """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
         connection.served_by = get_ident()
         descriptor = connection.transport.fileno()
         lost = self._drivers.get(descriptor)

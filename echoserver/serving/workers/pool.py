@@ -2,8 +2,8 @@
 
 The poller watches the connections in an epoll set. One that is ready goes on a bounded queue, and one of the worker
 threads takes it off, serves one event and gives it back: the poller is the producer, the workers are the consumers.
-Where the handler never blocks, the poller serves the event itself, since under the GIL the hand-over costs more than the
-work.
+Where the handler never blocks, the poller serves the event itself, since under the GIL the hand-over costs more than
+the work.
 """
 
 from __future__ import annotations

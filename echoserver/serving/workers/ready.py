@@ -126,7 +126,7 @@ class ReadyQueue:
 
     def take_left(self) -> list[NonBlockingDriver]:
         """Return the connections that no worker will serve any more, and count them as dealt with."""
-        left = []
+        left: list[NonBlockingDriver] = []
         while True:
             try:
                 *_, driver = self._queue.get_nowait()

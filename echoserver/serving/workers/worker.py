@@ -44,6 +44,7 @@ class Worker(Thread):
         self._buffer = ReceiveBuffer()
 
     def run(self) -> None:
+        """Serve what comes off the queue, until the stop sign."""
         try:
             hold_back_sigpipe()
             self._affinity.pin()
