@@ -8,11 +8,9 @@ other thread may only ask the connection to end. `end` then shuts the socket dow
 from __future__ import annotations
 
 import errno
-import signal
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
-from traceback import clear_frames
 from typing import Protocol
 
 from echoserver.net.endpoint import format_address
@@ -21,6 +19,7 @@ from echoserver.net.transport import Transport
 from echoserver.observe.metrics import CloseReason, ConnectionState, ConnectionStats
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import Session
+from echoserver.serving.tracebacks import clear_frames
 
 RECEIVE_BYTES = 65536
 """The most that a handler is given at once."""
@@ -168,7 +167,7 @@ class Connection:
         if reason is CloseReason.RESET:
             error.__traceback__ = None
         else:
-            _clear_frames(error)
+            clear_frames(error)
         self.session.close()
 
     def start_lingering(self) -> bool:
@@ -299,25 +298,3 @@ def _try(action: Callable[[], None]) -> None:
         action()
     except OSError:  # the peer is gone already, or a handler has closed the descriptor
         pass
-
-
-def hold_back_sigpipe() -> None:
-    """Block SIGPIPE in this thread, which is about to serve: a peer that is gone is an error of its connection only.
-
-    Python ignores the signal, but a program that writes to pipes may have restored its default, and then a send to a
-    connection that was shut down would end the process (signal(7), pthread_sigmask(3)). What a handler starts inherits
-    the mask.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
-
-
-def _clear_frames(error: BaseException) -> None:
-    """Clear the frames of an exception and of those it came from; what they say of lines and names stays."""
-    pending, seen = [error], set[int]()
-    while pending:
-        current = pending.pop()
-        if id(current) not in seen:
-            seen.add(id(current))
-            clear_frames(current.__traceback__)
-            pending += [chained for chained in (current.__cause__, current.__context__) if chained is not None]
-            pending += current.exceptions if isinstance(current, BaseExceptionGroup) else ()

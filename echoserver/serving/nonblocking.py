@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import Enum, auto
 from time import monotonic
 
 from echoserver.handlers import Last
@@ -11,20 +10,9 @@ from echoserver.net.splice import STILL_BULK
 from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.bulk import splice_through
 from echoserver.serving.connection import RECEIVE_BYTES, Connection
+from echoserver.serving.interest import Interest
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import HandlerFailedError, Pieces
-
-
-class Interest(Enum):
-    """What a connection waits for after an event."""
-
-    READ = auto()
-    WRITE = auto()
-    PAUSE = auto()
-    """The moment `resume_at`: its rate limit lets it receive nothing before."""
-    NOTHING = auto()
-    """It has ended: the connection's `reason` says how."""
-
 
 # Names of the module save the message path the look-ups of an enumeration.
 _READ, _WRITE, _NOTHING = Interest.READ, Interest.WRITE, Interest.NOTHING

@@ -15,8 +15,8 @@ from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingDriver
-from echoserver.serving.connection import Connection, hold_back_sigpipe
-from echoserver.serving.interpreter import fit_switch_interval
+from echoserver.serving.connection import Connection
+from echoserver.serving.interpreter import fit_switch_interval, hold_back_sigpipe
 from echoserver.serving.lifecycle import Lifecycle
 
 IDLE_SECONDS = 5.0

@@ -29,7 +29,6 @@ The interleavings to survive:
 
 from __future__ import annotations
 
-import select
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
@@ -40,26 +39,18 @@ from echoserver.net.buffer import ReceiveBuffer
 from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
-from echoserver.serving.connection import Connection, hold_back_sigpipe
+from echoserver.serving.connection import Connection
+from echoserver.serving.interest import Interest
+from echoserver.serving.interpreter import hold_back_sigpipe
 from echoserver.serving.lifecycle import Lifecycle, report
-from echoserver.serving.nonblocking import Interest, NonBlockingDriver
+from echoserver.serving.nonblocking import NonBlockingDriver
+from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.ready import ReadyQueue
 from echoserver.serving.workers.timers import TimerHeap
 
 T = TypeVar("T")
 
 _EVENTS_A_BATCH = 512
-_EVENTS = (
-    # One that pauses is told of nothing but, once, of its end.
-    {Interest.READ: select.EPOLLIN, Interest.WRITE: select.EPOLLOUT, Interest.PAUSE: select.EPOLLONESHOT}
-    if hasattr(select, "epoll")
-    else {}
-)
-
-
-def can_poll() -> bool:
-    """Return whether this platform has epoll(7)."""
-    return bool(_EVENTS)
 
 
 class Poller:
@@ -103,13 +94,13 @@ class Poller:
 
     def open(self) -> None:
         """Make what the thread polls; `close` gives it back."""
-        self._epoll = select.epoll()
+        self._set = EpollSet(one_shot=self._ready is not None)
         try:
             self._waker = Waker()
         except BaseException:
-            self._epoll.close()
+            self._set.close()
             raise
-        self._epoll.register(self._waker.fileno(), select.EPOLLIN)
+        self._set.watch(self._waker.fileno())
 
     def stop(self, deadline: Deadline) -> None:
         """Wait for the thread to end, now that `stopping` is set."""
@@ -122,7 +113,7 @@ class Poller:
         if self._waker is not None and not self.thread.is_alive():
             with self._lock:
                 self._gone = True
-            self._epoll.close()
+            self._set.close()
             self._waker.close()
 
     def _wake(self) -> None:
@@ -145,7 +136,7 @@ class Poller:
         with self._lock:
             if not self._gone:
                 driver.queued = False
-                if interest in (Interest.READ, Interest.WRITE) and self._arm(driver, interest):
+                if interest in (Interest.READ, Interest.WRITE) and self._set.arm(driver, interest):
                     return
                 self._returned.put((driver, interest))
                 self._wake()
@@ -155,25 +146,6 @@ class Poller:
         while interest is not Interest.NOTHING:
             interest = driver.on_ready(buffer)
         self._lifecycle.begin_close(driver.connection)
-
-    def _arm(self, driver: NonBlockingDriver, interest: Interest) -> bool:
-        """Have epoll tell of a connection; return false where it cannot, which is the end of that connection."""
-        events = _EVENTS[interest] | (0 if self._ready is None else select.EPOLLONESHOT)
-        first, driver.registered = driver.registered is Interest.NOTHING, interest
-        descriptor = driver.connection.transport.fileno()
-        try:
-            # Registered after its first event, and not before: even with no event asked for, epoll would report a
-            # hang-up, and the connection would be queued twice.
-            if first:
-                self._epoll.register(descriptor, events)
-            else:
-                self._epoll.modify(descriptor, events)
-        except (OSError, ValueError, MemoryError) as error:  # epoll_ctl(2): ENOSPC, ENOMEM; EBADF and a number below 0
-            if first:
-                driver.registered = Interest.NOTHING
-            driver.connection.failed(CloseReason.KILLED, error)
-            return False
-        return True
 
     # -- from here on, the poller thread
 
@@ -190,7 +162,7 @@ class Poller:
     def _poll(self) -> None:
         """Wait for events and serve them, until the server stops or an error comes in between."""
         assert self._waker is not None
-        poll, drivers, ready, timers = self._epoll.poll, self._drivers, self._ready, self._timers
+        poll, drivers, ready, timers = self._set.poll, self._drivers, self._ready, self._timers
         buffer, waker, stopping = self._buffer, self._waker.fileno(), self.stopping
         driver = None
         try:
@@ -233,7 +205,7 @@ class Poller:
         """Have a connection wait for what it asks for, or let it go."""
         if interest is Interest.PAUSE and self._timers is not None:
             self._timers.add(driver, driver.resume_at)
-        if interest is Interest.NOTHING or not self._arm(driver, interest):
+        if interest is Interest.NOTHING or not self._set.arm(driver, interest):
             self._remove(driver)
 
     def _remove(self, driver: NonBlockingDriver) -> None:
@@ -241,12 +213,7 @@ class Poller:
         descriptor = driver.connection.transport.fileno()
         if self._drivers.get(descriptor) is driver:
             del self._drivers[descriptor]
-        if driver.registered is not Interest.NOTHING:
-            driver.registered = Interest.NOTHING
-            try:
-                self._epoll.unregister(descriptor)
-            except (OSError, ValueError):  # a handler has closed the descriptor
-                pass
+        self._set.remove(driver)
         if self._timers is not None:
             self._timers.discard(driver)
         self._lifecycle.begin_close(driver.connection)

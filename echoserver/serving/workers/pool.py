@@ -17,7 +17,8 @@ from echoserver.errors import ConfigError
 from echoserver.observe.metrics import WorkerSnapshot
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
-from echoserver.serving.workers.poller import Poller, can_poll
+from echoserver.serving.workers.epoll_set import can_poll
+from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue
 from echoserver.serving.workers.worker import Worker
 
