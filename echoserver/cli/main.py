@@ -38,6 +38,9 @@ def main() -> None:
     except OSError as error:  # such as a full disk under the standard output
         click.echo(f"echoserver: {printable(error.strerror or str(error))}", err=True)
         code = 1
+    except MemoryError:
+        click.echo("echoserver: no memory; allow more (ulimit -v)", err=True)
+        code = 1
     if sys.argv[1:2] == ["healthcheck"]:
         code = min(code or 0, 1)  # a container engine knows 0 and 1, and reserves 2
     sys.exit(code)

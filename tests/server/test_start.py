@@ -135,6 +135,20 @@ def test_a_shortage_of_memory_at_the_start_is_exit_1_and_one_line(tmp_path):
     )
 
 
+def test_a_shortage_of_memory_while_it_loads_is_exit_1_and_one_line(tmp_path):
+    (tmp_path / "sitecustomize.py").write_text(
+        "import sys\n"
+        "class Finder:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        if name == 'structlog':\n"
+        "            raise MemoryError\n"
+        "sys.meta_path.insert(0, Finder())\n"
+    )
+    finished = run("serve", "--port", 0, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert finished.returncode == 1
+    assert error_of(finished) == "echoserver: no memory; allow more (ulimit -v)"
+
+
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
