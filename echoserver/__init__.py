@@ -8,13 +8,13 @@
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from echoserver.config.schema import ServerConfig
+    from echoserver.config import ServerConfig
     from echoserver.handlers import Handler
     from echoserver.server import Server
 
 __all__ = ["Handler", "Server", "ServerConfig"]
 
-_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config.schema"}
+_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config"}
 
 
 def __getattr__(name: str) -> object:

@@ -18,7 +18,7 @@ from typing import Protocol, Self
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline, Throttle
-from echoserver.config.schema import ServerConfig
+from echoserver.config import ServerConfig
 from echoserver.errors import BindError, ConfigError
 from echoserver.handlers import find_handler
 from echoserver.net.listener import Address, listen, show_address
@@ -30,7 +30,7 @@ from echoserver.serving.acceptor import Acceptor
 from echoserver.serving.affinity import Cores
 from echoserver.serving.connection import Connection
 from echoserver.serving.janitor import Janitor, Limits
-from echoserver.serving.rate import TokenBucket, parse_amount, parse_rate
+from echoserver.serving.rate import TokenBucket
 from echoserver.serving.registry import ConnectionRegistry
 from echoserver.serving.threads import ServingThreads
 from echoserver.serving.workers.pool import Workers
@@ -82,7 +82,7 @@ class Server:
         self._factory = find_handler(self.config.handler, self.config.handler_options)
         self._metrics = Metrics()
         self._registry = ConnectionRegistry()
-        self._rate, self._burst = parse_rate(self.config.rate_limit), parse_amount(self.config.rate_burst)
+        self._rate, self._burst = self.config.rate_limit, self.config.rate_burst
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
         inline = self._serves_inline()
         self._cores = Cores(self.config.cores, lock_bound=not self._factory.blocking and not inline)

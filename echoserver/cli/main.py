@@ -15,7 +15,7 @@ import click
 from echoserver.errors import ConfigError, EchoServerError
 
 if TYPE_CHECKING:
-    from echoserver.config.schema import LoadedConfig
+    from echoserver.config import LoadedConfig
 
 _Given = str | tuple[str, ...] | None
 _STANDARD_ERROR = 2
@@ -53,7 +53,7 @@ def _commands() -> None:
 
 def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command every option of the configuration, as texts: `config` reads those of all origins alike."""
-    from echoserver.config.schema import default_of, flag_of, options
+    from echoserver.config import default_of, flag_of, options
 
     for name, option in reversed(list(options())):
         default = option.kind.show(default_of(name))
@@ -64,7 +64,7 @@ def _config_options(function: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def _load(given: dict[str, _Given]) -> LoadedConfig:
-    from echoserver.config.schema import load_config
+    from echoserver.config import load_config
 
     # A handler in a file of the current folder is found by its module's name; last, so that it hides nothing installed.
     sys.path.append("")
@@ -138,7 +138,7 @@ def config(**given: _Given) -> None:
     """Print the configuration that `serve` would use with the same flags, as TOML, each value with its origin."""
     import tomli_w
 
-    from echoserver.config.schema import options
+    from echoserver.config import options
     from echoserver.handlers import find_handler
 
     loaded = _load(given)
@@ -161,7 +161,8 @@ def config(**given: _Given) -> None:
 @_commands.command(short_help="List the handlers and their options.", epilog="Example: echoserver handlers")
 def handlers() -> None:
     """List the handlers that can be served, with the options of each."""
-    from echoserver.handlers.base import available_handlers, describe_options
+    from echoserver.handlers.finding import available_handlers
+    from echoserver.handlers.options import describe_options
 
     for name, target in available_handlers():
         if isinstance(target, ConfigError):
@@ -185,7 +186,7 @@ def healthcheck(timeout: str, config_file: str | None) -> None:
     Host, port and handler are read as `serve` reads them, from the environment and the file.
     """
     from echoserver.clock import Deadline, parse_duration
-    from echoserver.config.schema import load_config
+    from echoserver.config import load_config
     from echoserver.process.healthcheck import exchange
 
     try:

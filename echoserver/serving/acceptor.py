@@ -17,7 +17,7 @@ from threading import BoundedSemaphore, Event, Thread
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Throttle
-from echoserver.config.schema import ServerConfig
+from echoserver.config import ServerConfig
 from echoserver.observe.metrics import Metrics
 from echoserver.serving.affinity import Cores
 from echoserver.serving.connection import Connection

@@ -14,7 +14,7 @@ from collections.abc import Callable
 from threading import Lock
 from time import monotonic
 
-from echoserver.handlers import HandlerFactory
+from echoserver.handlers import HandlerFactory, Peer
 from echoserver.net.kernel import acknowledged, unacknowledged, unread
 from echoserver.net.splice import Pipe, PipePool
 from echoserver.observe.metrics import CloseReason, Phase, Tally
@@ -140,6 +140,10 @@ class Connection:
         return str(self._address[0]) if isinstance(self._address, tuple) and self._address else str(self._address)
 
     @property
+    def _port(self) -> int | None:
+        return self._address[1] if isinstance(self._address, tuple) and len(self._address) >= 2 else None
+
+    @property
     def limited(self) -> bool:
         """Whether it has a rate limit, and so may pause."""
         return self._bucket is not None
@@ -160,7 +164,7 @@ class Connection:
         """Make the handler and return its greeting."""
         self.tally.phase = Phase.HANDLING
         try:
-            self._handler = self._factory.make()
+            self._handler = self._factory.make(Peer(self.peer, self.host, self._port))
             self._feed = self._handler.feed
         except BaseException as error:
             raise HandlerFailedError from error

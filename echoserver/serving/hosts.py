@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Lock
 
 
@@ -22,9 +22,9 @@ class HostLimit:
 
     """
 
-    def __init__(self, limit: int, trusted: Sequence[str]) -> None:
+    def __init__(self, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self._limit = limit
-        self._trusted = [ip_network(text) for text in trusted]
+        self._trusted = tuple(trusted)
         # Guards the counts: the acceptor enters, whichever thread ends a connection leaves.
         self._lock = Lock()
         self._open: Counter[str] = Counter()

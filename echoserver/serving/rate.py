@@ -7,62 +7,14 @@ from __future__ import annotations
 
 import heapq
 import itertools
-import re
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
 
-_SIZES = {"B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2, "GB": 1000**3, "GiB": 1024**3}
-_AMOUNT = re.compile(rf"(\d{{1,12}})({'|'.join(_SIZES)})?", re.ASCII)
-_MOST = 10**12
 # Bytes are waited for until this long's worth is there. A peer that has much to send would else be served byte by byte.
 _WORTH_SECONDS = 0.01
 # Timers are no finer than this, and a wait so short that it vanishes in the rounding of the clock would never end.
 _SHORTEST_WAIT = 0.001
-
-
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """A number of messages or of bytes."""
-
-    count: int
-    of_bytes: bool
-
-
-def parse_amount(text: str) -> Amount:
-    """Return what `100` (messages), `64kB` or `1MiB` stand for; `0` is a count of 0.
-
-    Raises
-    ------
-    ValueError
-        The text is none of these, or more than 10 ** 12.
-
-    """
-    match = _AMOUNT.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    count = int(match[1]) * _SIZES[match[2] or "B"]
-    if count > _MOST or (count == 0 and text != "0"):
-        raise ValueError(text)
-    return Amount(count, of_bytes=match[2] is not None)
-
-
-def parse_rate(text: str) -> Amount:
-    """Return how much a second `100/s` (messages), `64kB/s` or `1MiB/s` allow; `0` is a count of 0.
-
-    Raises
-    ------
-    ValueError
-        The text is none of these, or more than 10 ** 12 a second.
-
-    """
-    if text == "0":
-        return Amount(0, of_bytes=False)
-    amount = parse_amount(text.removesuffix("/s"))
-    if not text.endswith("/s") or not amount.count:
-        raise ValueError(text)
-    return amount
 
 
 class TokenBucket:

@@ -15,7 +15,7 @@ from importlib.metadata import PackageNotFoundError, version
 
 import pytest
 
-from echoserver.config.schema import default_of, flag_of, options
+from echoserver.config import default_of, flag_of, options
 from support import PATIENCE, ROOT, Program, Service, command, environment, run
 
 OPTIONS = dict(options())

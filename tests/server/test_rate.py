@@ -6,32 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoserver.serving.rate import Amount, Pauses, TokenBucket, parse_amount, parse_rate
-
-
-@pytest.mark.parametrize(
-    ("text", "amount"),
-    [
-        ("0", Amount(0, of_bytes=False)),
-        ("100/s", Amount(100, of_bytes=False)),
-        ("1B/s", Amount(1, of_bytes=True)),
-        ("64kB/s", Amount(64_000, of_bytes=True)),
-        ("64KiB/s", Amount(65_536, of_bytes=True)),
-        ("1MB/s", Amount(1_000_000, of_bytes=True)),
-        ("1MiB/s", Amount(1_048_576, of_bytes=True)),
-        ("1GiB/s", Amount(1_073_741_824, of_bytes=True)),
-        ("1000GB/s", Amount(10**12, of_bytes=True)),
-    ],
-)
-def test_a_rate_and_an_amount_are_read(text, amount):
-    assert parse_rate(text) == amount
-    assert parse_amount(text.removesuffix("/s")) == amount
-
-
-@pytest.mark.parametrize("text", ["", "/s", "100", "0/s", "0B/s", "1.5/s", "-1/s", "1 /s", "64kb/s", "1001GB/s", "1/h"])
-def test_what_is_no_rate_is_refused(text):
-    with pytest.raises(ValueError):  # noqa: PT011 - whoever reads an option says what is allowed
-        parse_rate(text)
+from echoserver.serving.rate import Pauses, TokenBucket
 
 
 # -- the bucket
