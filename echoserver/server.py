@@ -276,7 +276,7 @@ class Server:
         """Enter a connection everywhere and start serving it. The slot is its own from here on."""
         self._number += 1
         connection = self._mode.connection(self._number, sock, address, self._factory, self._pipes, self._make_bucket())
-        self._metrics.opened(connection.tally)
+        self._metrics.opened(connection.stats)
         self._registry.add(connection)
         try:
             # On Linux it is blocking as accepted; elsewhere it is as its listener (accept(2), NOTES).
@@ -320,7 +320,7 @@ class Server:
         """
         try:
             connection.close()
-            self._metrics.closed(connection.tally, connection.reason)
+            self._metrics.closed(connection.stats, connection.reason)
             tell_end(self._log, connection)
         except Exception:  # noqa: BLE001 - a log that an embedding program brings may raise; this thread serves others too
             excepthook(ExceptHookArgs((*sys.exc_info(), current_thread())))

@@ -16,13 +16,13 @@ from echoserver.serving.connection import Connection
 
 def tell_end(log: FilteringBoundLogger, connection: Connection) -> None:
     """Log how a connection ended and what it moved."""
-    tally, error = connection.tally, connection.error
+    stats, error = connection.stats, connection.error
     facts = {
         "id": connection.number,
         "peer": connection.peer,
-        "bytes_in": tally.bytes_in,
-        "bytes_out": tally.bytes_out,
-        "replies": tally.replies,
+        "bytes_in": stats.bytes_in,
+        "bytes_out": stats.bytes_out,
+        "replies": stats.replies,
         "seconds": round(monotonic() - connection.opened_at, 6),
         "reason": connection.reason.value,
     }
@@ -32,7 +32,7 @@ def tell_end(log: FilteringBoundLogger, connection: Connection) -> None:
         log.error("connection ended", **facts, exc_info=error)
         return
     # A health probe connects and closes without a byte: no news.
-    if tally.bytes_in:
+    if stats.bytes_in:
         log.info("connection ended", **facts)
     else:
         log.debug("connection ended", **facts)

@@ -8,13 +8,13 @@ from time import monotonic
 from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
 from echoserver.net.kernel import unread
 from echoserver.net.splice import WORTH_MOVING
-from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.affinity import Cores
 from echoserver.serving.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
 from echoserver.serving.rate import TokenBucket
 
 # A look-up less on the message path than the attributes of the class.
-_RECEIVING, _SENDING = Phase.RECEIVING, Phase.SENDING
+_RECEIVING, _SENDING = ConnectionState.RECEIVING.value, ConnectionState.SENDING.value
 
 # Asking is a system call.
 _RECEIVES_NOT_ASKED = 15
@@ -41,7 +41,7 @@ class BlockingConnection(Connection):
         self.served_by = get_ident()
         try:
             self._say(self._open())
-            self.tally.phase = _RECEIVING
+            self.stats.state = _RECEIVING
             if self._bucket is not None:
                 self._serve_limited(self._bucket)
             elif self._unchanged:
@@ -62,21 +62,21 @@ class BlockingConnection(Connection):
 
     def _send_back(self, buffer: ReceiveBuffer, cores: Cores) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""
-        receive, send, memory, tally = self._receive_into, self._send, buffer.usual, self.tally
+        receive, send, memory, stats = self._receive_into, self._send, buffer.usual, self.stats
         size, part = buffer.size, buffer.part
         not_asking = 0  # for how many long receives the kernel isn't asked what they left
         spread = 0  # for how many short receives this thread goes on running on all cores
         try:
             while self.ending is None and (count := receive(memory)):
-                tally.bytes_in += count
-                tally.phase = _SENDING
+                stats.bytes_in += count
+                stats.state = _SENDING
                 if count != size:
                     size, part = count, buffer.first(count)
                 sent = send(part)
-                tally.bytes_out += sent
+                stats.bytes_out += sent
                 if sent != count:
                     self._send_rest(part[sent:])
-                tally.replies += 1
+                stats.replies += 1
                 if count >= USUAL_BYTES:  # filled: there may be more
                     if not spread:  # copying so much takes longer than a change of cores, and needs no lock
                         cores.spread()
@@ -91,7 +91,7 @@ class BlockingConnection(Connection):
                     spread -= 1
                     if not spread:
                         cores.share()
-                tally.phase = _RECEIVING
+                stats.state = _RECEIVING
         finally:
             if spread:
                 cores.share()
@@ -113,10 +113,10 @@ class BlockingConnection(Connection):
 
     def _converse(self) -> None:
         """Have the handler answer what comes, up to the end of input."""
-        receive, tally = self._receive, self.tally
+        receive, stats = self._receive, self.stats
         while self.ending is None and (data := receive(RECEIVE_BYTES)):
             self._say(self._reply(data))
-            tally.phase = _RECEIVING
+            stats.state = _RECEIVING
 
     def _serve_limited(self, bucket: TokenBucket) -> None:
         """Answer the peer no faster than the rate limit allows, up to the end of input or until asked to end."""
@@ -124,10 +124,10 @@ class BlockingConnection(Connection):
         self.when_ended(self._hurry.set)
         while self.ending is None:
             if wait := bucket.wait(monotonic()):
-                self.tally.phase = Phase.PAUSED
+                self.stats.state = ConnectionState.PAUSED
                 self._hurry.wait(wait)
                 continue
-            self.tally.phase = _RECEIVING
+            self.stats.state = _RECEIVING
             data = self._receive(bucket.most(RECEIVE_BYTES))
             if not data:
                 return
@@ -138,19 +138,19 @@ class BlockingConnection(Connection):
         """Send all of a reply."""
         if not reply:
             return
-        tally = self.tally
-        tally.phase = _SENDING
+        stats = self.stats
+        stats.state = _SENDING
         sent = self._send(reply)
-        tally.bytes_out += sent
+        stats.bytes_out += sent
         if sent != len(reply):
             self._send_rest(memoryview(reply)[sent:])
-        tally.replies += 1
+        stats.replies += 1
 
     def _send_rest(self, rest: memoryview) -> None:
         """Go on where a send stopped. The kernel takes all, but for a thread that was woken in the middle to end."""
         while rest:
             sent = self._send(rest)
-            self.tally.bytes_out += sent
+            self.stats.bytes_out += sent
             rest = rest[sent:]
 
     def _answer_what_arrived(self) -> None:

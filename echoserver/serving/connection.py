@@ -1,7 +1,7 @@
 """One socket and its handler: what both ways of serving a connection have in common, and how one ends.
 
 A connection is served by one thread at a time, its owner: a thread of its own (`blocking.py`), or whichever thread the
-workers mode hands it to (`nonblocking.py`). Only the owner receives, sends, calls the handler, writes the tally and
+workers mode hands it to (`nonblocking.py`). Only the owner receives, sends, calls the handler, writes the stats and
 closes. Any other thread may ask it to end, with `end()`, which shuts the socket down and so wakes the owner.
 """
 
@@ -17,7 +17,7 @@ from time import monotonic
 from echoserver.handlers import HandlerFactory, Peer
 from echoserver.net.kernel import acknowledged, unacknowledged, unread
 from echoserver.net.splice import Pipe, PipePool
-from echoserver.observe.metrics import CloseReason, Phase, Tally
+from echoserver.observe.metrics import CloseReason, ConnectionState, ConnectionStats
 from echoserver.serving.rate import TokenBucket
 
 RECEIVE_BYTES = 65536
@@ -85,7 +85,7 @@ class Connection:
         "opened_at",
         "reason",
         "served_by",
-        "tally",
+        "stats",
         "watch",
     )
 
@@ -99,7 +99,7 @@ class Connection:
         bucket: TokenBucket | None = None,
     ) -> None:
         self.number = number
-        self.tally = Tally()
+        self.stats = ConnectionStats()
         self.opened_at = monotonic()
         self.error: BaseException | None = None
         """What broke it: the handler's exception, or the socket's."""
@@ -162,7 +162,7 @@ class Connection:
 
     def _open(self) -> bytes:
         """Make the handler and return its greeting."""
-        self.tally.phase = Phase.HANDLING
+        self.stats.state = ConnectionState.HANDLING
         try:
             self._handler = self._factory.make(Peer(self.peer, self.host, self._port))
             self._feed = self._handler.feed
@@ -176,16 +176,16 @@ class Connection:
         Return how many bytes had arrived, 0 if none or at the end of input, and those that the peer didn't take.
         """
         assert self._pipes is not None
-        tally, descriptor, left = self.tally, self._sock.fileno(), 0
+        stats, descriptor, left = self.stats, self._sock.fileno(), 0
         try:
             left = count = pipe.take(descriptor)
             if not count:
                 return 0, b""
-            tally.bytes_in += count
-            tally.phase = Phase.SENDING
+            stats.bytes_in += count
+            stats.state = ConnectionState.SENDING
             while left:
                 sent = pipe.give(descriptor, left)
-                tally.bytes_out += sent
+                stats.bytes_out += sent
                 left -= sent
         except BlockingIOError:
             if not left:  # from taking: it was woken for nothing
@@ -193,18 +193,18 @@ class Connection:
             rest, left = pipe.empty(left), 0
             return count, rest
         else:
-            tally.replies += 1
+            stats.replies += 1
             return count, b""
         finally:
             self._pipes.give_back(pipe, empty=not left)
 
     def _reply(self, data: bytes) -> bytes:
         """Count what came and return the handler's reply to it."""
-        tally = self.tally
-        tally.bytes_in += len(data)
+        stats = self.stats
+        stats.bytes_in += len(data)
         if self._unchanged:
             return data
-        tally.phase = Phase.HANDLING
+        stats.state = ConnectionState.HANDLING
         try:
             reply = self._feed(data)
             return reply if type(reply) is bytes else _as_bytes(reply)
@@ -213,7 +213,7 @@ class Connection:
 
     def _ask(self, question: str) -> bytes:
         """Return what the handler's `greet` or `finish` says."""
-        self.tally.phase = Phase.HANDLING
+        self.stats.state = ConnectionState.HANDLING
         try:
             reply = getattr(self._handler, question)()
             return reply if type(reply) is bytes else _as_bytes(reply)
@@ -270,7 +270,7 @@ class Connection:
             return False
         # Else the reading side is shut down already, and to half-close now would be to reset: in FIN-WAIT the kernel
         # answers bytes that nobody can read any more with a reset. So that comes last, in `close`.
-        self.tally.phase = Phase.LINGERING
+        self.stats.state = ConnectionState.LINGERING
         return True
 
     def discard(self, limit: int) -> int:
@@ -311,7 +311,7 @@ class Connection:
             if self.reason is CloseReason.STALLED:
                 # The peer doesn't read: reset it, or the kernel keeps the replies for minutes (socket(7), SO_LINGER).
                 self._set(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            elif self.tally.phase == Phase.LINGERING:
+            elif self.stats.state == ConnectionState.LINGERING:
                 # First the end of the replies, then, if input is left unread, the reset.
                 self._half_close()
             self._sock.close()

@@ -14,7 +14,7 @@ from threading import Thread
 from time import monotonic
 
 from echoserver.clock import Deadline
-from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.connection import LINGER_BYTES, LINGER_SECONDS, Connection
 from echoserver.serving.registry import ConnectionRegistry
 
@@ -150,26 +150,26 @@ class Janitor:
         """
         awake = now - self._lost
         for connection in self._registry.live():
-            tally = connection.tally
-            moved = tally.bytes_in + tally.bytes_out
-            phase = tally.phase
+            stats = connection.stats
+            moved = stats.bytes_in + stats.bytes_out
+            phase = stats.state
             # Beside the limit for what it is doing: it may be sending to a peer that takes nothing, and end as stalled.
-            expires = self._limits.lifetime and phase != Phase.LINGERING
+            expires = self._limits.lifetime and phase != ConnectionState.LINGERING
             if expires and now - connection.opened_at >= self._limits.lifetime:
                 connection.end(CloseReason.EXPIRED)
             watch = connection.watch
             if not isinstance(watch, _Watch) or watch.moved != moved or watch.phase != phase:
-                taken = connection.acknowledged() if phase == Phase.SENDING else 0
+                taken = connection.acknowledged() if phase == ConnectionState.SENDING else 0
                 connection.watch = _Watch(moved, phase, awake, taken)
-            elif phase == Phase.RECEIVING:
+            elif phase == ConnectionState.RECEIVING:
                 silent = self._limits.idle and awake - watch.since >= self._limits.idle
                 # What it said and nobody has yet received, with the threads that could being held up, is no silence.
                 if silent and connection.arrived() == 0:
                     connection.end(CloseReason.IDLE)
-            elif phase == Phase.SENDING:
+            elif phase == ConnectionState.SENDING:
                 if self._limits.write and awake - watch.since >= self._limits.write:
                     self._judge_sender(connection, watch, awake)
-            elif phase == Phase.HANDLING:
+            elif phase == ConnectionState.HANDLING:
                 late = self._limits.handler and awake - watch.since >= self._limits.handler
                 # It ends once, so this is told once; the thread is the handler's until it returns.
                 if late and connection.end(CloseReason.KILLED):
@@ -178,7 +178,7 @@ class Janitor:
     def _judge_sender(self, connection: Connection, watch: _Watch, now: float) -> None:
         """End a connection whose peer takes nothing; one that is merely slow gets the time again.
 
-        A blocking send returns only when the kernel has taken everything, so the tally stands still although a slow
+        A blocking send returns only when the kernel has taken everything, so the stats stands still although a slow
         peer is reading. The kernel knows better: it counts what the peer has acknowledged.
         """
         taken = connection.acknowledged()

@@ -10,7 +10,7 @@ from echoserver.handlers import HandlerFactory
 from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
 from echoserver.net.kernel import unread
 from echoserver.net.splice import STILL_BULK, PipePool
-from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
 from echoserver.serving.rate import TokenBucket
 
@@ -28,7 +28,7 @@ class Wants(Enum):
 
 # A look-up less on the message path than the attributes of the classes.
 _READ, _WRITE, _NOTHING = Wants.READ, Wants.WRITE, Wants.NOTHING
-_RECEIVING, _SENDING = Phase.RECEIVING, Phase.SENDING
+_RECEIVING, _SENDING = ConnectionState.RECEIVING.value, ConnectionState.SENDING.value
 
 
 class NonBlockingConnection(Connection):
@@ -83,22 +83,22 @@ class NonBlockingConnection(Connection):
             count = self._receive_into(buffer.usual)
             if not count:
                 return self._end_of_input()
-            tally = self.tally
-            tally.bytes_in += count
+            stats = self.stats
+            stats.bytes_in += count
             part = buffer.part if count == buffer.size else buffer.first(count)
             try:
                 sent = self._send(part)
             except BlockingIOError:
                 sent = 0
-            tally.bytes_out += sent
+            stats.bytes_out += sent
             if count == USUAL_BYTES:  # filled: there may be more
                 self._bulk, self._plain = True, False
             if sent != count:
                 return self._keep(bytes(part[sent:]))
-            tally.replies += 1
-            tally.phase = _RECEIVING
+            stats.replies += 1
+            stats.state = _RECEIVING
         except BlockingIOError:  # from a receive alone: it was woken for nothing
-            self.tally.phase = _RECEIVING
+            self.stats.state = _RECEIVING
             return _READ
         except HandlerFailedError as failure:
             self._failed(CloseReason.HANDLER, failure.__cause__)
@@ -116,24 +116,24 @@ class NonBlockingConnection(Connection):
 
     def _offer(self, reply: bytes | memoryview) -> Wants:
         """Send what the peer takes of a reply and keep the rest."""
-        tally = self.tally
+        stats = self.stats
         if reply:
             try:
                 sent = self._send(reply)
             except BlockingIOError:
                 sent = 0
-            tally.bytes_out += sent
+            stats.bytes_out += sent
             if sent != len(reply):
                 return self._keep(memoryview(reply)[sent:])
-            tally.replies += 1
-        tally.phase = _RECEIVING
+            stats.replies += 1
+        stats.state = _RECEIVING
         return _READ
 
     def _keep(self, rest: bytes | memoryview) -> Wants:
         """Keep what the peer didn't take of a reply; nothing else is received before that has gone."""
         self._unsent = memoryview(rest)
         self._plain = False
-        self.tally.phase = _SENDING
+        self.stats.state = _SENDING
         return _WRITE
 
     def _special_turn(self) -> Wants:
@@ -191,9 +191,9 @@ class NonBlockingConnection(Connection):
         now = monotonic()
         if self.ending is None and (wait := bucket.wait(now)):
             self.resume_at = now + wait
-            self.tally.phase = Phase.PAUSED
+            self.stats.state = ConnectionState.PAUSED
             return Wants.PAUSE
-        self.tally.phase = _RECEIVING
+        self.stats.state = _RECEIVING
         return _READ
 
     def _last_turn(self, reason: CloseReason) -> Wants:

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from echoserver.serving.rate import Pauses, TokenBucket
 
-
 # -- the bucket
 
 

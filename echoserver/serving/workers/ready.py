@@ -15,7 +15,7 @@ from time import monotonic
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline, Throttle
-from echoserver.observe.metrics import Phase
+from echoserver.observe.metrics import ConnectionState
 from echoserver.serving.nonblocking import NonBlockingConnection
 
 _FULL_RETRY_SECONDS = 0.1
@@ -76,10 +76,10 @@ class ReadyQueue:
         While the queue is full the poller waits here and polls nobody: what peers send stays in the kernel, and TCP
         slows them down. Once `stopping` is set it waits no more.
         """
-        tally = connection.tally
-        tally.phase = Phase.QUEUED
+        stats = connection.stats
+        stats.state = ConnectionState.QUEUED
         # Least attained service first: who has been given least so far.
-        urgency = tally.bytes_in + tally.bytes_out if self._by_service else 0
+        urgency = stats.bytes_in + stats.bytes_out if self._by_service else 0
         entry = (urgency, next(self._serial), monotonic(), connection)
         try:
             self._queue.put_nowait(entry)
