@@ -15,6 +15,7 @@ from echoserver.config.values import shown
 from echoserver.errors import ConfigError
 
 T = TypeVar("T")
+V = TypeVar("V")
 
 ENVIRONMENT = "ECHOSERVER_"
 # Variables that Kubernetes adds to a container for each Service named "echoserver" or "echoserver-...". They are not
@@ -123,7 +124,7 @@ def _read_file(path: str, told_by: str) -> dict[str, Any]:
     return table
 
 
-def _read(key: str, value: T, read: Callable[[T], Any], origin: str) -> Any:
+def _read(key: str, value: T, read: Callable[[T], V], origin: str) -> V:
     try:
         return read(value)
     except ValueError as error:

@@ -53,7 +53,7 @@ class ServerConfig:
         "127.0.0.1",
         Text("HOST"),
         "Address or host name to listen on; a name stands for all of its addresses.",
-        "The default is reachable from this machine only. 0.0.0.0 listens on all IPv4 addresses, :: on all of both families.",
+        "Only this machine can reach the default address. 0.0.0.0 is all IPv4 addresses, :: all addresses of both families.",
     )
     port: int = _option(
         9000,
@@ -143,7 +143,7 @@ class ServerConfig:
         600.0,
         Duration(),
         "End a connection on which nothing has moved for this long.",
-        "Frees the slot of a peer that has vanished. Ten minutes is longer than most firewalls keep an idle connection.",
+        "Frees the slot of a peer that has vanished. Ten minutes is longer than firewalls usually keep a connection.",
     )
     max_lifetime: float = _option(
         0.0,

@@ -1,7 +1,7 @@
 """The kinds of value an option can have: how each is read from a flag, a file or Python, checked, and shown.
 
-A kind doesn't know the option. It raises `ValueError` with what is allowed; `schema` and `loading` add the option and the
-origin of the value.
+A kind doesn't know which option it is for. It raises `ValueError` with what is allowed, and its caller adds the option
+and the origin of the value.
 """
 
 from __future__ import annotations

@@ -8,7 +8,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from echoserver.errors import ConfigError
@@ -180,7 +180,9 @@ def _check_class(name: str, probe: Handler) -> None:
 def _check_synchronous(name: str, function: Callable[..., object]) -> None:
     for called in (function, type(function).__call__):  # the latter for an instance that can be called
         if inspect.iscoroutinefunction(called):
-            raise ConfigError(f"handler {name} is a coroutine function; must return bytes, not a coroutine", key="handler")
+            raise ConfigError(
+                f"handler {name} is a coroutine function; must return bytes, not a coroutine", key="handler"
+            )
         if inspect.isasyncgenfunction(called):
             problem = f"handler {name} is an asynchronous generator; must be a plain function or generator"
             raise ConfigError(problem, key="handler")

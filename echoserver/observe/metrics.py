@@ -165,8 +165,8 @@ class Metrics:
     def snapshot(self, workers: WorkerSnapshot | None = None) -> Snapshot:
         """Return all counters, including those of the open connections.
 
-        A closed connection is added to the totals under the same semaphore, so each connection is seen either as open or
-        as closed, never as both or neither.
+        A connection that closes is added to the totals under the same semaphore, so each is seen either as open or as
+        closed, never as both or neither.
 
         Parameters
         ----------
