@@ -56,8 +56,8 @@ def _of_a_tally(target: ast.expr) -> bool:
     if not isinstance(target, ast.Attribute):
         return False
     owner = target.value
-    return (isinstance(owner, ast.Name) and owner.id == "tally") or (
-        isinstance(owner, ast.Attribute) and owner.attr == "tally"
+    return (isinstance(owner, ast.Name) and owner.id == "stats") or (
+        isinstance(owner, ast.Attribute) and owner.attr == "stats"
     )
 
 

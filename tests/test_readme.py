@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from echoserver import Server, ServerConfig
-from echoserver.handlers import find_handler
+from echoserver.handlers import Peer, find_handler
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,7 +21,7 @@ def test_the_handler_answers_as_its_text_says():
     (source,) = [program for program in PROGRAMS if "class Shout" in program]
     names: dict[str, object] = {}
     exec(compile(source, "shout.py", "exec"), names)
-    shout = find_handler(names["Shout"], {"mark": "!!"}).make()
+    shout = find_handler(names["Shout"], {"mark": "!!"}).make(Peer("[::1]:5000", "::1", 5000))
     assert shout.feed(b"one\ntw") + shout.feed(b"o\n") == b"ONE!!\nTWO!!\n"
 
 
@@ -42,7 +42,7 @@ def test_each_link_leads_somewhere(link):
 
 
 def test_each_long_flag_of_serve_exists():
-    from echoserver.config.schema import flag_of, options
+    from echoserver.config import flag_of, options
 
     known = {flag_of(name) for name, _ in options()} | {"--config", "--help"}
     shown = {

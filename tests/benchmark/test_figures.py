@@ -193,7 +193,7 @@ def test_a_connection_without_its_tally_does_the_same_and_counts_nothing():
     for of_class, counted in ((NonBlockingConnection, 64), (without_tally(), 0)):
         served = _connection(of_class, _FakeSocket())
         assert served.turn(ReceiveBuffer()).name == Wants.READ.name
-        assert served.tally.bytes_in == served.tally.bytes_out == counted
+        assert served.stats.bytes_in == served.stats.bytes_out == counted
 
 
 def test_the_cost_of_counting_is_a_share_of_the_whole():
