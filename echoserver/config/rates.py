@@ -8,7 +8,7 @@ from typing import Self
 
 # From the largest to the smallest, so that the first that divides a count gives the shortest text.
 _UNITS = {"GiB": 1024**3, "GB": 1000**3, "MiB": 1024**2, "MB": 1000**2, "KiB": 1024, "kB": 1000, "B": 1}
-_AMOUNT = re.compile(rf"(\d{{1,12}})({'|'.join(_UNITS)})?", re.ASCII)
+_AMOUNT = re.compile(rf"(\d{{1,13}})({'|'.join(_UNITS)})?", re.ASCII)
 _MOST = 10**12
 
 

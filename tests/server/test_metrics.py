@@ -1,4 +1,4 @@
-"""The books: they balance at every moment, and agree with what the peers counted."""
+"""The counters: they are consistent at every moment, and agree with what the peers counted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import Counter
 
 import pytest
 
-from echoserver.observe.metrics import CloseReason, ConnectionStats, Metrics, Snapshot
+from echoserver.observe.metrics import CloseReason, ConnectionState, ConnectionStats, Metrics, Snapshot
 from server.kit import PATIENCE, Peer, scripted, wait_until_idle
 
 
@@ -30,11 +30,24 @@ def test_a_connection_is_either_live_or_closed():
     assert closed.closed["handler"] == closed.handler_errors == 1
     assert balances(live)
     assert balances(closed)
-    assert live.active == 1  # a snapshot does not change any more
+    assert live.active == 1  # a snapshot does not change
 
 
 def test_every_reason_is_in_every_snapshot():
     assert list(Metrics().snapshot().closed) == [reason.value for reason in CloseReason]
+
+
+def test_a_new_connection_is_receiving():
+    stats = ConnectionStats()
+    assert type(stats.state) is int, "cheaper to store than a member of the enumeration"
+    assert ConnectionState(stats.state).name.lower() == "receiving"
+
+
+def test_a_connection_that_was_never_opened_is_a_defect_that_shows():
+    metrics = Metrics()
+    with pytest.raises(KeyError):
+        metrics.closed(ConnectionStats(), CloseReason.FINISHED)
+    assert metrics.snapshot().accepted == metrics.snapshot().closed["finished"] == 0
 
 
 def test_a_connection_that_is_closed_twice_is_a_defect_that_shows():
