@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 import click
 
 from echoclient.errors import ClientError
-from echoclient.load.histogram import MissingLibraryError
 from echoclient.load.plan import MOST_CONNECTIONS, Plan, PlanError, parse_sizes
 from echoclient.load.processes import run
 from echoclient.load.result import Result, ResultError
@@ -48,7 +47,7 @@ class _Parameters(TypedDict):
 
 
 class _Refusal(click.ClickException):
-    """What this machine or installation can't do: one line, and the exit status of bad usage."""
+    """What this machine can't do: one line, and the exit status of bad usage."""
 
     exit_code = 2
 
@@ -182,7 +181,7 @@ def bench(
         click.echo(plan_line(plan))
     try:
         result = run(plan, progress=show_live if live else None, say=say)
-    except (PlanError, MissingLibraryError) as error:
+    except PlanError as error:
         raise _Refusal(str(error)) from None
     finally:
         if live:
@@ -221,8 +220,6 @@ def report(files: tuple[str, ...], html: str) -> None:
             results.append((name, Result.from_json(Path(name).read_text())))
         except (ResultError, OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(f"{name}: {error}") from None
-        except MissingLibraryError as error:
-            raise _Refusal(str(error)) from None
     _write(html, page(results))
     click.echo(f"{html}: {len(results)} results")
 

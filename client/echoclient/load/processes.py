@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any
 from echoclient.errors import ClientError
 from echoclient.load.faults import FaultLog
 from echoclient.load.group import Group
-from echoclient.load.histogram import library
 from echoclient.load.latency import Latency
 from echoclient.load.plan import Plan, PlanError
 from echoclient.load.recorder import Timeline
@@ -51,9 +50,7 @@ def run(
     Raises:
         ClientError: the server can't be reached, or no process be started.
         PlanError: this machine's limits don't allow the plan.
-        MissingLibraryError: the extra ``client`` is not installed.
     """
-    library()
     _check_limits(plan)
     family, address = _find(plan, say)
     _check_sources(plan, family)
