@@ -11,8 +11,8 @@ import click
 
 from echoclient.errors import ClientError
 from echoclient.load.plan import MOST_CONNECTIONS, Plan, PlanError, parse_sizes
-from echoclient.load.processes import run
 from echoclient.load.result import Result, ResultError
+from echoclient.load.runner import run
 from echoclient.load.table import clear_live, plan_line, show_live, summary
 from echoclient.options import duration_value, examples, say, target_argument, time_options
 
@@ -162,7 +162,7 @@ def bench(
 ) -> int:
     """Load a server, and check and time every reply.
 
-    Closed loop: each reply triggers the next message on its connection, so
+    ClosedLoop loop: each reply triggers the next message on its connection, so
     the server sets the pace. With --rate, an open loop: messages are due by
     the clock, whatever the server does. With --churn, each message has a
     connection of its own.
@@ -196,9 +196,9 @@ def bench(
 
         _write(hgrm, percentile_text(result.latency))
     if html:
-        from echoclient.load.page import page
+        from echoclient.load.html_page import html_page
 
-        _write(html, page([(str(target), result)]))
+        _write(html, html_page([(str(target), result)]))
     if result.interrupted:
         return _INTERRUPTED
     return 0 if result.ok else 1
@@ -212,7 +212,7 @@ def report(files: tuple[str, ...], html: str) -> None:
 
     Each FILE was written by bench --json. Ratios are to the first.
     """
-    from echoclient.load.page import page
+    from echoclient.load.html_page import html_page
 
     results = []
     for name in files:
@@ -220,7 +220,7 @@ def report(files: tuple[str, ...], html: str) -> None:
             results.append((name, Result.from_json(Path(name).read_text())))
         except (ResultError, OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(f"{name}: {error}") from None
-    _write(html, page(results))
+    _write(html, html_page(results))
     click.echo(f"{html}: {len(results)} results")
 
 

@@ -146,7 +146,8 @@ def test_a_result_that_can_not_be_written_is_told(serve, scripts):
 def test_bench_needs_no_library_but_those_of_the_base_install(serve, scripts, tmp_path):
     for name in ("hdrh", "prompt_toolkit"):
         (tmp_path / f"{name}.py").write_text("raise ModuleNotFoundError\n")
-    done = echoclient("bench", "-n", 16, serve(scripts.echo).port, PYTHONPATH=str(tmp_path))
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    done = echoclient("bench", "-n", 16, serve(scripts.echo).port, PYTHONPATH=path)
     assert done.returncode == 0, done.stderr
 
 
