@@ -5,7 +5,7 @@ BIN    := $(VENV)/bin
 PORT   ?= 9000
 SECONDS ?= 60
 
-.PHONY: help serve test stress soak check format clean bench bench-quick
+.PHONY: help serve test stress soak check format clean bench bench-quick picture
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
@@ -46,6 +46,9 @@ bench: $(VENV)/.installed-bench        ## compare with other servers and write d
 
 bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing
 	$(BIN)/python -m bench --quick
+
+picture: $(VENV)/.installed ## redraw docs/packages.svg from the imports
+	$(BIN)/python docs/draw_packages.py
 
 format: $(VENV)/.installed  ## let ruff put the code into shape
 	$(BIN)/ruff check --fix .
