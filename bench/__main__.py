@@ -33,8 +33,10 @@ T = TypeVar("T")
 def _choose(known: Mapping[str, T], text: str) -> list[T]:
     """Return the values that a comma-separated list of names selects, in the order of the table.
 
-    Raises:
-        BadParameter: a name is unknown; the message lists the known ones.
+    Raises
+    ------
+    BadParameter
+        A name is unknown; the message lists the known ones.
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:

@@ -19,12 +19,18 @@ Samples = dict[str, dict[str, list[Sample]]]
 class Settings:
     """What to measure, and how thoroughly.
 
-    Attributes:
-        workloads: in the order of the report.
-        servers: in the order of the report.
-        rounds: how often each server runs each workload.
-        seconds: how long one measurement under load takes.
-        baseline: the server that the others are compared with.
+    Attributes
+    ----------
+    workloads:
+        In the order of the report.
+    servers:
+        In the order of the report.
+    rounds:
+        How often each server runs each workload.
+    seconds:
+        How long one measurement under load takes.
+    baseline:
+        The server that the others are compared with.
     """
 
     workloads: Sequence[Workload]
@@ -42,10 +48,14 @@ class Settings:
 class Benchmark:
     """What has been measured so far.
 
-    Attributes:
-        settings: what was asked for.
-        samples: what was measured.
-        skipped: the workloads that this machine can't run, with the reason.
+    Attributes
+    ----------
+    settings:
+        What was asked for.
+    samples:
+        What was measured.
+    skipped:
+        The workloads that this machine can't run, with the reason.
     """
 
     settings: Settings
@@ -63,8 +73,10 @@ def run(benchmark: Benchmark, progress: Progress) -> None:
     The rounds are the outermost loop, so that a machine that becomes slower or faster affects every server alike.
     Within a round, the servers run a workload directly after one another. Each round starts with a different server.
 
-    Raises:
-        KeyboardInterrupt: on Ctrl-C.
+    Raises
+    ------
+    KeyboardInterrupt
+        On Ctrl-C.
     """
     settings = benchmark.settings
     for workload in settings.workloads:

@@ -75,9 +75,12 @@ def without_counting() -> type[NonBlockingConnection]:
 class Cost:
     """What a message costs the serving thread, in seconds.
 
-    Attributes:
-        counting: what the counters add, measured over the fake socket.
-        whole: everything, including the receive and the send.
+    Attributes
+    ----------
+    counting:
+        What the counters add, measured over the fake socket.
+    whole:
+        Everything, including the receive and the send.
     """
 
     counting: float

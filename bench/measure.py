@@ -36,11 +36,16 @@ _CHURN_SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 10))
 class Sample:
     """The outcome of one measurement.
 
-    Attributes:
-        value: the figure, in the workload's unit.
-        latency: seconds by percentile, for those in `PERCENTILES`; empty where latency isn't measured.
-        generator_bound: the load generator had no time to spare, so the server may be capable of more.
-        problem: why there is no value, in one line.
+    Attributes
+    ----------
+    value:
+        The figure, in the workload's unit.
+    latency:
+        Seconds by percentile, for those in `PERCENTILES`; empty where latency isn't measured.
+    generator_bound:
+        The load generator had no time to spare, so the server may be capable of more.
+    problem:
+        Why there is no value, in one line.
     """
 
     value: float = 0.0
@@ -52,10 +57,14 @@ class Sample:
 def measure(workload: Workload, server: Server, seconds: float) -> Sample:
     """Start the server, put it under load for that many seconds, and stop it.
 
-    Raises:
-        ServerFailedError: it did not start, or it exited by itself.
-        ClientError: it does not answer.
-        KeyboardInterrupt: on Ctrl-C.
+    Raises
+    ------
+    ServerFailedError
+        It did not start, or it exited by itself.
+    ClientError
+        It does not answer.
+    KeyboardInterrupt
+        On Ctrl-C.
     """
     if workload.kind == "start":
         return Sample(statistics.median(_start_up_time(server) for _ in range(_STARTS)))
@@ -77,7 +86,9 @@ def measure_imports() -> Sample:
 def raise_file_limit(connections: int) -> str:
     """Raise the limit on open files, for this process and the servers it starts.
 
-    Returns:
+    Returns
+    -------
+    str
         Why that many connections are not possible; empty if they are.
     """
     needed = connections + _OTHER_FILES

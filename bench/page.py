@@ -20,8 +20,10 @@ class PageError(ValueError):
 def check(page: Path) -> None:
     """Check, before anything is measured, that the results can be put into the page.
 
-    Raises:
-        PageError: the file can't be read, or doesn't contain each marker line exactly once.
+    Raises
+    ------
+    PageError
+        The file can't be read, or doesn't contain each marker line exactly once.
     """
     _split(page)
 
@@ -29,8 +31,10 @@ def check(page: Path) -> None:
 def write(page: Path, benchmark: Benchmark, machine: dict[str, str], command: str) -> None:
     """Put the results between the markers, and draw the chart into an SVG file with the same name.
 
-    Raises:
-        PageError: as `check` does.
+    Raises
+    ------
+    PageError
+        As `check` does.
     """
     before, after = _split(page)
     chart = page.with_suffix(".svg")

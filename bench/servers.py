@@ -36,12 +36,18 @@ class ServerFailedError(Exception):
 class Server:
     """A server that takes part in the comparison.
 
-    Attributes:
-        name: its name on the command line and in the tables.
-        about: what it is, for the reader.
-        command: how it is started; ``{port}`` and ``{handler}`` are filled in.
-        module: the module that has to be installed for it; empty for none.
-        limit_flag: the option that raises its connection limit; empty if it has no limit.
+    Attributes
+    ----------
+    name:
+        Its name on the command line and in the tables.
+    about:
+        What it is, for the reader.
+    command:
+        How it is started; ``{port}`` and ``{handler}`` are filled in.
+    module:
+        The module that has to be installed for it; empty for none.
+    limit_flag:
+        The option that raises its connection limit; empty if it has no limit.
     """
 
     name: str
@@ -106,10 +112,14 @@ SERVERS = {
 class RunningServer:
     """A server that has been started.
 
-    Attributes:
-        port: the port it listens on.
-        pid: its process ID.
-        started: when its process was started, on the monotonic clock, in seconds.
+    Attributes
+    ----------
+    port:
+        The port it listens on.
+    pid:
+        Its process ID.
+    started:
+        When its process was started, on the monotonic clock, in seconds.
     """
 
     port: int
@@ -123,13 +133,19 @@ def running(server: Server, handler: str = "echo", connections: int = 0) -> Iter
 
     Its output goes to a file, as a log usually does. If it fails, the last line becomes part of the error.
 
-    Args:
-        server: the server to start.
-        handler: ``echo`` or ``upper``.
-        connections: how many will be open at once.
+    Parameters
+    ----------
+    server:
+        The server to start.
+    handler:
+        ``echo`` or ``upper``.
+    connections:
+        How many will be open at once.
 
-    Raises:
-        ServerFailedError: it is not up in time, or it has died.
+    Raises
+    ------
+    ServerFailedError
+        It is not up in time, or it has died.
     """
     port = _free_port()
     # Keep compiled modules, as an installation does: otherwise start-up would mostly be compiling.
@@ -167,8 +183,10 @@ def running(server: Server, handler: str = "echo", connections: int = 0) -> Iter
 def wait_for_reply(server: RunningServer) -> float:
     """Exchange one byte with a server that is starting; return the seconds from the start of its process to the reply.
 
-    Raises:
-        OSError: the server is not up in time, or does not answer.
+    Raises
+    ------
+    OSError
+        The server is not up in time, or does not answer.
     """
     while True:
         try:

@@ -15,11 +15,16 @@ from bench.workloads import Workload
 class Figures:
     """The values of all rounds that succeeded, in the workload's unit.
 
-    Attributes:
-        median: of the rounds.
-        low: the lowest of the rounds.
-        high: the highest of the rounds.
-        rounds: how many rounds there are.
+    Attributes
+    ----------
+    median:
+        The median of the rounds.
+    low:
+        The lowest value of the rounds.
+    high:
+        The highest value of the rounds.
+    rounds:
+        How many rounds there are.
     """
 
     median: float
@@ -32,14 +37,22 @@ class Figures:
 class Result:
     """What one server achieved in one workload.
 
-    Attributes:
-        server: its name.
-        figures: ``None`` if no round succeeded.
-        ratio: to the baseline: the median of the ratios of each round; ``None`` if the baseline was generator-bound.
-        reference_ratio: likewise, to the same server's figure in the workload's reference.
-        latency: the median of each percentile, in seconds.
-        generator_bound: the generator was the limit in at least half of the rounds: all figures are lower bounds.
-        problems: what went wrong, and how often.
+    Attributes
+    ----------
+    server:
+        Its name.
+    figures:
+        The figures; ``None`` if no round succeeded.
+    ratio:
+        The ratio to the baseline: the median over the rounds; ``None`` if the baseline was generator-bound.
+    reference_ratio:
+        The ratio to the same server's figure in the workload's reference, computed likewise.
+    latency:
+        The median of each percentile, in seconds.
+    generator_bound:
+        The generator was the limit in at least half of the rounds: all figures are lower bounds.
+    problems:
+        What went wrong, and how often.
     """
 
     server: str

@@ -12,10 +12,14 @@ Kind = Literal["load", "churn", "idle", "start"]
 class Traffic:
     """What the clients of a workload do.
 
-    Attributes:
-        connections: how many are open at once.
-        size: bytes per message.
-        pipeline: messages in flight per connection.
+    Attributes
+    ----------
+    connections:
+        How many are open at once.
+    size:
+        Bytes per message.
+    pipeline:
+        Messages in flight per connection.
     """
 
     connections: int = 1
@@ -27,15 +31,23 @@ class Traffic:
 class Workload:
     """One kind of work.
 
-    Attributes:
-        name: its name on the command line.
-        title: its name in the report.
-        kind: what is measured: messages over open connections, short connections, memory of idle connections, or
-            start-up time.
-        traffic: what the clients do.
-        handler: what the server does with the messages.
-        reference: the workload that this one is compared with, server by server; empty for none.
-        max_rounds: further rounds are skipped, since they would show nothing new.
+    Attributes
+    ----------
+    name:
+        Its name on the command line.
+    title:
+        Its name in the report.
+    kind:
+        What is measured: messages over open connections, short connections, memory of idle connections, or
+        start-up time.
+    traffic:
+        What the clients do.
+    handler:
+        What the server does with the messages.
+    reference:
+        The workload that this one is compared with, server by server; empty for none.
+    max_rounds:
+        Further rounds are skipped, since they would show nothing new.
     """
 
     name: str

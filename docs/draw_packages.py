@@ -20,11 +20,11 @@ PICTURE = Path(__file__).with_name("packages.svg")
 Graph = dict[str, set[str]]
 """What each package imports."""
 
+# In pixels: the width of a box, the width of a passage, the space between them, between layers, and around the picture.
 _BOX, _PASSAGE, _SPACE, _LAYER_GAP, _MARGIN = 212, 16, 28, 46, 24
-"""Widths of a box, of an arrow that passes a layer, and between the two; between layers; around it all. In pixels."""
 _TITLE, _LINE, _PADDING = 20, 15, 10
+# How many characters of the small text fit into the width of a box.
 _CHARACTERS = 31
-"""How many characters of the small text fit into a box."""
 
 _STYLE = """
 text { font: 11.5px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue", Arial, sans-serif; fill: #59636e; }
@@ -42,12 +42,18 @@ text { font: 11.5px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neu
 class Node:
     """A box, or the passage of a long arrow through a layer.
 
-    Attributes:
-        name: of the package or the module; empty for a passage.
-        lines: the text below the name.
-        below: where its arrows lead, in the next layer down.
-        x: the middle, in pixels.
-        layer: counted from the bottom.
+    Attributes
+    ----------
+    name:
+        The name of the package or module; empty for a passage.
+    lines:
+        The text below the name.
+    below:
+        The nodes that its arrows lead to, in the next layer down.
+    x:
+        The horizontal centre, in pixels.
+    layer:
+        The layer, counted from the bottom.
     """
 
     name: str
@@ -109,8 +115,10 @@ def read_graph(source: Path) -> tuple[Graph, dict[str, list[str]]]:
 def without_implied(graph: Graph) -> Graph:
     """Return the graph without the arrows that a longer path implies (its transitive reduction).
 
-    Raises:
-        CycleError: packages import one another.
+    Raises
+    ------
+    CycleError
+        Packages import one another.
     """
     reachable: Graph = {}
     for name in TopologicalSorter(graph).static_order():
@@ -140,7 +148,7 @@ def lay_out(graph: Graph, modules: dict[str, list[str]]) -> list[list[Node]]:
 
 
 def _connect(upper: Node, lower: Node, layers: list[list[Node]]) -> None:
-    """Make an arrow, through passages in the layers between."""
+    """Add an arrow, with passages in the layers between its ends."""
     for layer in range(upper.layer - 1, lower.layer, -1):
         passage = Node("", layer)
         layers[layer].append(passage)
@@ -150,7 +158,7 @@ def _connect(upper: Node, lower: Node, layers: list[list[Node]]) -> None:
 
 
 def _order(nodes: list[Node], neighbours: dict[int, list[Node]]) -> None:
-    """Order a layer by the middle of each node's neighbours, and place it around the middle of the picture."""
+    """Order a layer by the mean position of each node's neighbours, and centre it in the picture."""
 
     def wanted(node: Node) -> float:
         others = neighbours[id(node)]
@@ -167,8 +175,10 @@ def _order(nodes: list[Node], neighbours: dict[int, list[Node]]) -> None:
 def draw(source: Path) -> str:
     """Return the picture of a package's source as SVG.
 
-    Raises:
-        CycleError: packages import one another.
+    Raises
+    ------
+    CycleError
+        Packages import one another.
     """
     graph, modules = read_graph(source)
     layers = lay_out(without_implied(graph), modules)
@@ -211,7 +221,7 @@ def _box(node: Node, top: float) -> list[str]:
 
 
 def _arrows(node: Node, layers: list[list[Node]], tops: dict[int, float], heights: list[float]) -> list[str]:
-    """Draw what leads down from a node: a curve to each node below it, and a line through a passage."""
+    """Draw the arrows that lead down from a node: a straight line to the end of its layer, then a curve."""
     lines = []
     layer_bottom = tops[node.layer] + heights[node.layer]
     bottom = tops[node.layer] + node.height if node.name else tops[node.layer]
@@ -230,7 +240,7 @@ def _arrows(node: Node, layers: list[list[Node]], tops: dict[int, float], height
 
 
 def _port(node: Node, other: Node, others: list[Node]) -> float:
-    """Return where on a node's edge the arrow from or to another node is: next to one another, in their order."""
+    """Return where the arrow between two nodes meets the first. Arrows are spread in the order of their ends."""
     if not node.name:
         return node.x
     index = sorted(others, key=lambda one: one.x).index(other)
@@ -238,7 +248,7 @@ def _port(node: Node, other: Node, others: list[Node]) -> float:
 
 
 def main(arguments: list[str]) -> str | int:
-    """Write the picture; with `--check`, only say whether it is current. Return the exit status or an error line."""
+    """Write the picture, or with `--check` compare it with the file. Return the exit status or an error message."""
     if arguments not in ([], ["--check"]):
         return "usage: python docs/draw_packages.py [--check]"
     try:
