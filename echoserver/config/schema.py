@@ -11,15 +11,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, TypeVar, cast
 
+from echoserver.config.rates import Amount, Rate
 from echoserver.config.values import (
-    Amount,
+    AmountValue,
     Choice,
     Duration,
     HandlerName,
     Kind,
+    Network,
     Networks,
     Option,
-    Rate,
+    RateValue,
     Table,
     Text,
     Whole,
@@ -27,7 +29,6 @@ from echoserver.config.values import (
 )
 from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerSpec
-from echoserver.serving.rate import parse_amount, parse_rate
 
 T = TypeVar("T")
 
@@ -140,7 +141,7 @@ class ServerConfig:
         "How many connections one host may have open at once; further ones are closed at once. 0 is off.",
         "Keeps one host from taking all places. Off, since all users behind one router or proxy are one host.",
     )
-    trusted: Sequence[str] = _option(
+    trusted: Sequence[Network] = _option(
         (),
         Networks(),
         "An address or network that the limit per host is not for; give it once for each.",
@@ -164,15 +165,15 @@ class ServerConfig:
         "End a connection whose peer takes nothing of its reply for this long.",
         "A peer that never reads must not hold a slot and a reply for ever.",
     )
-    rate_limit: str = _option(
-        "0",
-        Rate(),
+    rate_limit: Rate = _option(
+        Rate(0),
+        RateValue(),
         "How much a connection may send a second, in messages (100/s) or bytes (64kB/s); more has to wait.",
         "A greedy peer is slowed down by TCP's flow control, and loses nothing. A message is what one receive gets.",
     )
-    rate_burst: str = _option(
-        "0",
-        Amount(),
+    rate_burst: Amount = _option(
+        Amount(0),
+        AmountValue(Amount),
         "How much of that may come at once, in the same unit; 0 is one second's worth.",
         "People and programs come in bursts; only what lasts is held back.",
     )
@@ -216,10 +217,10 @@ class ServerConfig:
                 raise ConfigError(f"{shown(value)} is refused: must be {error}", key=name) from None
             # The one place that writes to a frozen config: 30 becomes 30.0, and a table a copy nobody else can change.
             object.__setattr__(self, name, checked)
-        rate, burst = parse_rate(self.rate_limit), parse_amount(self.rate_burst)
+        rate, burst = self.rate_limit, self.rate_burst
         if rate.count and burst.count and rate.of_bytes != burst.of_bytes:
             unit = "bytes, such as 64kB" if rate.of_bytes else "messages, such as 100"
-            problem = f"{self.rate_burst!r} is refused: must be {unit}, since rate_limit is {self.rate_limit}"
+            problem = f"{str(self.rate_burst)!r} is refused: must be {unit}, since rate_limit is {self.rate_limit}"
             raise ConfigError(problem, key="rate_burst")
 
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
-from echoserver.serving.rate import parse_amount, parse_rate
+from echoserver.config.rates import Amount, Rate
 
 T = TypeVar("T")
+A = TypeVar("A", bound=Amount)
 _SHOWN = 80
+Network = IPv4Network | IPv6Network
 
 
 class Kind(Generic[T]):
@@ -124,35 +126,40 @@ class Duration(Kind[float]):
         return format_duration(value) if value else 0
 
 
-class Amount(Kind[str]):
-    """A number of messages or bytes, kept as it was written; 0 is off."""
+class AmountValue(Kind[A]):
+    """A number of messages or bytes; 0 is off."""
 
     metavar = "AMOUNT"
     allowed = "a number of messages such as 100, or of bytes such as 64kB or 1MiB, at most 10^12; 0 is off"
-    _parse = staticmethod(parse_amount)
 
-    def check(self, value: object) -> str:
+    def __init__(self, kind: type[A]) -> None:
+        self._type = kind
+
+    def check(self, value: object) -> A:
         try:
+            if isinstance(value, Amount):
+                return self._type.parse(str(value))
             if isinstance(value, str):
-                self._parse(value)
-                return value
+                return self._type.parse(value)
         except ValueError:
             pass
         raise ValueError(self.allowed)
 
-    def load(self, value: object) -> str:
-        return "0" if value == 0 and type(value) is int else self.check(value)
+    def load(self, value: object) -> A:
+        return self.check("0" if value == 0 and type(value) is int else value)
 
-    def show(self, value: str) -> object:
-        return 0 if value == "0" else value
+    def show(self, value: A) -> object:
+        return str(value) if value.count else 0
 
 
-class Rate(Amount):
-    """So much a second."""
+class RateValue(AmountValue[Rate]):
+    """So much a second; 0 is off."""
 
     metavar = "RATE"
     allowed = "messages a second such as 100/s, or bytes such as 64kB/s or 1MiB/s, at most 10^12; 0 is off"
-    _parse = staticmethod(parse_rate)
+
+    def __init__(self) -> None:
+        super().__init__(Rate)
 
 
 class HandlerName(Kind[Any]):
@@ -203,7 +210,7 @@ class Table(Kind[Mapping[str, Any]]):
         return table
 
 
-class Networks(Kind[Sequence[str]]):
+class Networks(Kind[Sequence[Network]]):
     """IP addresses and networks: a flag for each; in the environment, a line for each."""
 
     metavar = "NETWORK"
@@ -212,25 +219,29 @@ class Networks(Kind[Sequence[str]]):
     )
     many = True
 
-    def check(self, value: object) -> Sequence[str]:
+    def check(self, value: object) -> Sequence[Network]:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             raise ValueError(self.allowed)
-        for text in value:
-            try:
-                # From a number it would make an address, too.
-                ip_network(text if isinstance(text, str) else "")
-            except ValueError:
-                raise ValueError(self.allowed) from None
-        return tuple(value)
+        try:
+            # From a number it would make an address, too.
+            return tuple(entry if isinstance(entry, Network) else ip_network(_text(entry)) for entry in value)
+        except ValueError:
+            raise ValueError(self.allowed) from None
 
-    def parse(self, text: str) -> Sequence[str]:
+    def parse(self, text: str) -> Sequence[Network]:
         return self.check(text.removesuffix("\n").split("\n"))
 
-    def parse_all(self, texts: Sequence[str]) -> Sequence[str]:
+    def parse_all(self, texts: Sequence[str]) -> Sequence[Network]:
         return self.check(texts)
 
-    def show(self, value: Sequence[str]) -> object:
-        return list(value)
+    def show(self, value: Sequence[Network]) -> object:
+        return [str(network.network_address) if network.num_addresses == 1 else str(network) for network in value]
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise ValueError(value)
+    return value
 
 
 @dataclass(frozen=True, slots=True)

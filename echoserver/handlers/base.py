@@ -21,6 +21,22 @@ ENTRY_POINT_GROUP = "echoserver.handlers"
 BUILT_IN = {"echo": "echoserver.handlers.echo:Echo", "upper": "echoserver.handlers.upper:Upper"}
 
 
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """Who is at the other end of a connection."""
+
+    address: str
+    host: str
+    port: int | None
+
+
+class Last(bytes):
+    """A reply that is the last one: the server ends the connection after it."""
+
+
+Reply = bytes | Last | Iterator[bytes]
+
+
 class Handler:
     """What is said to one peer. Subclass it and override `feed`; the options are keyword parameters of `__init__`.
 
@@ -32,15 +48,17 @@ class Handler:
     """Whether `feed` may block, or compute for more than about a millisecond. Where it is false, the workers mode calls
     the handler from its one polling thread, which is faster and where one slow call holds everybody up."""
 
-    def greet(self) -> bytes:
+    peer: Peer
+
+    def greet(self) -> Reply:
         """Return what to say before the peer has said anything."""
         return b""
 
-    def feed(self, data: bytes) -> bytes:
+    def feed(self, data: bytes) -> Reply:
         """Return the reply to these bytes, which may be empty. Whatever is raised ends this connection alone."""
         raise NotImplementedError
 
-    def finish(self) -> bytes:
+    def finish(self) -> Reply:
         """Return what is left to say when no more will come: the peer has half-closed, or the server is stopping."""
         return b""
 
@@ -78,10 +96,16 @@ class HandlerFactory:
     """A handler found and its options accepted: `make()` gives each connection its own."""
 
     name: str
-    make: Callable[[], Handler]
+    create: Callable[[], Handler]
     blocking: bool
     unchanged: bool = False
     """Whether it is sure to return every byte as it came."""
+
+    def make(self, peer: Peer) -> Handler:
+        """Return a new handler for a peer."""
+        handler = self.create()
+        handler.peer = peer
+        return handler
 
 
 class _FunctionHandler(Handler):
@@ -113,7 +137,7 @@ def find_handler(spec: HandlerSpec, options: Mapping[str, object]) -> HandlerFac
         bound = (lambda data: function(data, **values)) if values else function
         factory = HandlerFactory(name, lambda: _FunctionHandler(bound), blocking=True)
     try:
-        made = factory.make()
+        made = factory.create()
     except BaseException as error:
         if isinstance(error, KeyboardInterrupt):
             raise

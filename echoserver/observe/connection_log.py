@@ -7,22 +7,22 @@ import sys
 import traceback
 from threading import enumerate as enumerate_threads
 from time import monotonic
+from typing import Any
 
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.observe.metrics import CloseReason
-from echoserver.serving.connection import Connection
 
 
-def tell_end(log: FilteringBoundLogger, connection: Connection) -> None:
+def log_end(log: FilteringBoundLogger, connection: Any) -> None:
     """Log how a connection ended and what it moved."""
-    tally, error = connection.tally, connection.error
+    stats, error = connection.stats, connection.error
     facts = {
         "id": connection.number,
         "peer": connection.peer,
-        "bytes_in": tally.bytes_in,
-        "bytes_out": tally.bytes_out,
-        "replies": tally.replies,
+        "bytes_in": stats.bytes_in,
+        "bytes_out": stats.bytes_out,
+        "replies": stats.replies,
         "seconds": round(monotonic() - connection.opened_at, 6),
         "reason": connection.reason.value,
     }
@@ -32,13 +32,13 @@ def tell_end(log: FilteringBoundLogger, connection: Connection) -> None:
         log.error("connection ended", **facts, exc_info=error)
         return
     # A health probe connects and closes without a byte: no news.
-    if tally.bytes_in:
+    if stats.bytes_in:
         log.info("connection ended", **facts)
     else:
         log.debug("connection ended", **facts)
 
 
-def tell_stuck(log: FilteringBoundLogger, connection: Connection, handler: str) -> None:
+def log_stuck(log: FilteringBoundLogger, connection: Any, handler: str) -> None:
     """Log which handler keeps its thread for too long, and where in its code that thread is."""
     frame = sys._current_frames().get(connection.served_by)
     name = next((thread.name for thread in enumerate_threads() if thread.ident == connection.served_by), "?")

@@ -1,7 +1,7 @@
-"""Counting: each connection in its own `Tally`, all of them together in `Metrics`.
+"""Counting: each connection in its own `ConnectionStats`, all of them together in `Metrics`.
 
 A semaphore costs about fifteen times what a plain lock does, so no message pays for one. A connection counts in its own
-tally, which only the thread that serves it writes; the totals are touched twice in a connection's life, when it opens
+stats, which only the thread that serves it writes; the totals are touched twice in a connection's life, when it opens
 and when it ends.
 """
 
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from threading import BoundedSemaphore
 
 
@@ -27,6 +27,8 @@ class CloseReason(StrEnum):
     """The peer took nothing of its reply for the write timeout."""
     RESET = "reset"
     """The peer, or the network, broke the connection."""
+    FINISHED = "finished"
+    """The handler returned its last reply."""
     HANDLER = "handler"
     """The handler raised, or returned what is no bytes."""
     DRAINED = "drained"
@@ -37,8 +39,8 @@ class CloseReason(StrEnum):
     """The server ended it for a reason of its own, which the log names."""
 
 
-class Phase:
-    """What the thread that serves a connection is doing: plain numbers, since they are stored three times a message."""
+class ConnectionState(IntEnum):
+    """What the thread that serves a connection is doing."""
 
     RECEIVING = 0
     HANDLING = 1
@@ -48,22 +50,24 @@ class Phase:
     PAUSED = 5
     """It waits for its rate limit to let it receive again."""
 
-    NAMES = ("receiving", "handling", "sending", "lingering", "queued", "paused")
+
+_RECEIVING = int(ConnectionState.RECEIVING)
 
 
-class Tally:
+class ConnectionStats:
     """What one connection has moved.
 
     Written by the one thread that serves it; others read it, and may be one message behind.
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "phase", "replies")
+    __slots__ = ("bytes_in", "bytes_out", "replies", "state")
 
     def __init__(self) -> None:
         self.bytes_in = 0
         self.bytes_out = 0
         self.replies = 0
-        self.phase = Phase.RECEIVING
+        self.state: int = _RECEIVING
+        """A `ConnectionState`, as the plain number: it is stored three times a message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,9 +95,9 @@ class Snapshot:
 class WorkerSnapshot:
     """The poller, the queue and the worker threads at one moment."""
 
-    inline_turns: int
+    inline_events: int
     """Turns that the poller served itself."""
-    queued_turns: int
+    queued_events: int
     """Turns that a worker took off the queue."""
     queued_seconds: float
     """How long these waited on the queue, in all."""
@@ -114,7 +118,7 @@ class Metrics:
         # Guards everything below. A semaphore of one is a lock that any thread may release; bounded, so that one
         # release too many is an error here and not a second thread inside.
         self._gate = BoundedSemaphore(1)
-        self._live: set[Tally] = set()
+        self._live: set[ConnectionStats] = set()
         self._accepted = 0
         self._closed: Counter[CloseReason] = Counter()
         self._rejected = 0
@@ -124,20 +128,23 @@ class Metrics:
         self._replies = 0
         self._stuck = 0
 
-    def opened(self, tally: Tally) -> None:
+    def opened(self, stats: ConnectionStats) -> None:
         """Count a connection that was accepted."""
         with self._gate:
             self._accepted += 1
-            self._live.add(tally)
+            self._live.add(stats)
 
-    def closed(self, tally: Tally, reason: CloseReason) -> None:
-        """Fold the tally of a connection that ended into the totals; its thread writes to it no more."""
+    def closed(self, stats: ConnectionStats, reason: CloseReason) -> bool:
+        """Fold the statistics of a connection that has ended into the totals, once; return whether this call did."""
         with self._gate:
-            self._live.remove(tally)
+            if stats not in self._live:
+                return False
+            self._live.remove(stats)
             self._closed[reason] += 1
-            self._bytes_in += tally.bytes_in
-            self._bytes_out += tally.bytes_out
-            self._replies += tally.replies
+            self._bytes_in += stats.bytes_in
+            self._bytes_out += stats.bytes_out
+            self._replies += stats.replies
+            return True
 
     def rejected(self) -> None:
         """Count a peer that was closed at once, a limit being reached."""
@@ -167,9 +174,9 @@ class Metrics:
                 closed={reason.value: self._closed[reason] for reason in CloseReason},
                 rejected=self._rejected,
                 held=self._held,
-                bytes_in=self._bytes_in + sum(tally.bytes_in for tally in self._live),
-                bytes_out=self._bytes_out + sum(tally.bytes_out for tally in self._live),
-                replies=self._replies + sum(tally.replies for tally in self._live),
+                bytes_in=self._bytes_in + sum(stats.bytes_in for stats in self._live),
+                bytes_out=self._bytes_out + sum(stats.bytes_out for stats in self._live),
+                replies=self._replies + sum(stats.replies for stats in self._live),
                 handler_errors=self._closed[CloseReason.HANDLER],
                 handlers_stuck=self._stuck,
                 workers=workers,

@@ -14,7 +14,7 @@ from typing import Any
 from echoserver.clock import Deadline
 from echoserver.errors import EchoServerError
 from echoserver.observe.logs import LogWriter
-from echoserver.observe.metrics import Phase
+from echoserver.observe.metrics import ConnectionState
 from echoserver.server import Server
 
 # What our own threads say on the socket on which signals arrive as their numbers, which begin with 1 and end below 128.
@@ -123,12 +123,12 @@ def _dump(server: Server, writer: LogWriter) -> None:
     log, now = writer.logger, monotonic()
     writer.patient_logger.info("stats", **_facts(server, writer))
     for connection in server.connections():
-        tally = connection.tally
+        tally = connection.stats
         log.info(
             "connection",
             id=connection.number,
             peer=connection.peer,
-            phase=Phase.NAMES[tally.phase],
+            phase=ConnectionState(tally.state).name.lower(),
             seconds=round(now - connection.opened_at, 3),
             bytes_in=tally.bytes_in,
             bytes_out=tally.bytes_out,

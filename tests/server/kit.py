@@ -20,10 +20,10 @@ from structlog.typing import FilteringBoundLogger
 
 from echoserver import Handler, Server
 from echoserver.clock import Deadline
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 
-ANY_CORE = Cores("all", lock_bound=False)
+ANY_CORE = Affinity("all", lock_bound=False)
 """What a connection is told that no server made."""
 
 PATIENCE = 10.0

@@ -15,6 +15,7 @@ import echoserver.server
 import echoserver.serving.acceptor
 from echoserver import Server
 from echoserver.errors import BindError
+from echoserver.net.endpoint import Endpoint
 from echoserver.net.listener import listen
 from echoserver.serving.acceptor import _PEER_GONE, _SHORTAGE, _SHORTAGE_PAUSE
 from server.kit import PATIENCE, Peer, wait_until_idle
@@ -57,8 +58,8 @@ def listeners(monkeypatch) -> list[Listener]:
     """The listeners of the servers that the test starts."""
     made: list[Listener] = []
 
-    def listen_unreliably(host: str, port: int, backlog: int) -> list[Listener]:
-        made.extend(ours := [Listener(real) for real in listen(host, port, backlog)])
+    def listen_unreliably(endpoint: Endpoint, backlog: int) -> list[Listener]:
+        made.extend(ours := [Listener(real) for real in listen(endpoint, backlog)])
         return ours
 
     monkeypatch.setattr(echoserver.server, "listen", listen_unreliably)

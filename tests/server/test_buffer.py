@@ -12,7 +12,7 @@ import echoserver.net.buffer
 import echoserver.serving.blocking
 import echoserver.serving.threads
 from echoserver.handlers import find_handler
-from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
 from echoserver.net.splice import PipePool
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.blocking import BlockingConnection
@@ -21,10 +21,10 @@ from server.kit import ANY_CORE, wait_until_idle
 
 def test_a_part_is_made_once_for_messages_of_one_length():
     buffer = ReceiveBuffer()
-    buffer.whole[:5] = b"hello"
+    buffer.full[:5] = b"hello"
     part = buffer.first(5)
-    assert (buffer.part, buffer.size) == (b"hello", 5)
-    buffer.whole[:5] = b"world"
+    assert (buffer.view, buffer.size) == (b"hello", 5)
+    buffer.full[:5] = b"world"
     assert part == b"world"
     assert buffer.first(2) == b"wo"
 
@@ -38,10 +38,10 @@ def test_a_part_that_cannot_be_made_leaves_the_last_one_as_it_was():
 
     buffer = ReceiveBuffer()
     buffer.first(5)
-    buffer.whole = NoPart()  # type: ignore[assignment]
+    buffer.full = NoPart()  # type: ignore[assignment]
     with pytest.raises(MemoryError):
         buffer.first(3)
-    assert buffer.size == len(buffer.part) == 5
+    assert buffer.size == len(buffer.view) == 5
 
 
 def no_memory(*_: object, **__: object) -> None:
@@ -108,5 +108,5 @@ def test_the_kernel_is_asked_what_is_left_only_where_that_may_be_worth_it(monkey
     assert connection.serve(ReceiveBuffer(), ANY_CORE) is CloseReason.EOF
     assert sock.sent == b"".join(messages)
     assert len(asked) <= most
-    assert (len(asked) > 0) == (size > USUAL_BYTES)
+    assert (len(asked) > 0) == (size > SMALL_BYTES)
     pipes.close()

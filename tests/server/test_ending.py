@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from echoserver import Handler
-from echoserver.net.splice import BULK_BYTES
+from echoserver.net.splice import MOVE_BYTES
 from echoserver.observe.metrics import CloseReason
 from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_idle
 
@@ -191,7 +191,7 @@ def test_a_flood_that_is_never_read_is_stalled(serve, connect, log):
         peer.send(bytes(256 * MIB))
     line = log.ended(peer)
     assert line["reason"] == "stalled"
-    assert line["bytes_in"] - line["bytes_out"] <= BULK_BYTES  # no more than one turn was held in memory
+    assert line["bytes_in"] - line["bytes_out"] <= MOVE_BYTES  # no more than one turn was held in memory
     assert served_as_ever(connect, server)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from ipaddress import ip_network
 from time import monotonic
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_host_is_the_same_in_both_families():
     ],
 )
 def test_who_is_trusted_may_have_any_number(network, inside, outside):
-    hosts = HostLimit(1, ["198.51.100.0/24", network])
+    hosts = HostLimit(1, [ip_network("198.51.100.0/24"), ip_network(network)])
     assert all(hosts.enter(inside) for _ in range(5))
     for _ in range(5):
         hosts.leave(inside)

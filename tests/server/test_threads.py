@@ -13,7 +13,7 @@ import pytest
 
 import echoserver.serving.threads
 from echoserver.clock import Deadline
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingConnection
 from echoserver.serving.threads import ServingThreads
 from server.kit import PATIENCE, wait_until_idle
@@ -42,7 +42,7 @@ class Pool(ServingThreads):
     """Serving threads that report, one by one, who has gone idle and who has retired."""
 
     def __init__(self) -> None:
-        super().__init__(lambda connection: None, Cores("all", lock_bound=False))
+        super().__init__(lambda connection: None, Affinity("all", lock_bound=False))
         self.parked: SimpleQueue[threading.Thread] = SimpleQueue()
         self.retired: SimpleQueue[threading.Thread] = SimpleQueue()
 

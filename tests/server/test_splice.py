@@ -12,8 +12,8 @@ import pytest
 import echoserver.net.splice
 from echoserver.handlers import HandlerSpec, find_handler
 from echoserver.handlers.echo import Echo
-from echoserver.net.buffer import USUAL_BYTES
-from echoserver.net.splice import BULK_BYTES, PipePool, can_splice
+from echoserver.net.buffer import SMALL_BYTES
+from echoserver.net.splice import MOVE_BYTES, PipePool, can_splice
 from server.kit import PATIENCE, Peer, drain_begun, scripted, wait_until_idle
 
 pytestmark = pytest.mark.skipif(not can_splice(), reason="needs splice(2)")
@@ -46,7 +46,7 @@ def swap_at_once(serve, connect, background, data: bytes, handler: HandlerSpec =
     assert first.exchange(b"x")
     peer = connect(server)
     sent = peer.send_what_fits(data)
-    assert sent > 2 * USUAL_BYTES
+    assert sent > 2 * SMALL_BYTES
     reading = background(peer.read_to_end)
     first.close()
     peer.send(data[sent:])
@@ -61,7 +61,7 @@ def test_bulk_data_is_moved_and_comes_back_whole(serve, connect, background, log
     line = log.ended(peer)
     assert (line["reason"], line["bytes_in"], line["bytes_out"]) == ("eof", len(data), len(data))
     assert sum(moved) > 0
-    assert max(moved) <= BULK_BYTES
+    assert max(moved) <= MOVE_BYTES
 
 
 @pytest.mark.parametrize("refusal", [errno.EMFILE, errno.ENFILE])

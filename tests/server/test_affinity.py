@@ -1,23 +1,24 @@
-"""Which cores the serving threads run on: the kernel is asked, thread by thread."""
+"""Which cores the serving threads run on, as the kernel reports it for each thread."""
 
 from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 import threading
 
 import pytest
 
-import echoserver.serving.affinity
 from echoserver.errors import ConfigError
 from echoserver.handlers import find_handler
-from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
 from echoserver.observe.metrics import CloseReason
-from echoserver.serving.affinity import Cores
+from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.interpreter import has_gil
 from server.kit import PATIENCE, Peer, scripted, tcp_pair, wait_arrived
-from support import Service
+from support import Service, environment
 
 ALL = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
 several_cores = pytest.mark.skipif(len(ALL) < 2, reason="this process has one core: there is nothing to choose")
@@ -29,58 +30,94 @@ def of_this_thread() -> set[int]:
 
 @several_cores
 @pytest.mark.parametrize(
-    ("wanted", "lock_bound", "chooses", "spreads"),
+    ("wanted", "lock_bound", "chooses", "unpins"),
     [
         ("one", True, True, False),
         ("one", False, True, False),
-        ("auto", True, True, True),
+        ("auto", True, has_gil(), has_gil()),  # without the lock, threads on several cores don't hinder each other
         ("auto", False, False, False),
         ("all", True, False, False),
         ("all", False, False, False),
     ],
 )
-def test_when_there_is_one_core_and_who_may_leave_it(wanted, lock_bound, chooses, spreads, background):
-    cores = Cores(wanted, lock_bound=lock_bound)
-    assert (cores.core in ALL) if chooses else cores.core is None
-    shared = {cores.core} if chooses else ALL
+def test_when_there_is_one_core_and_who_may_leave_it(wanted, lock_bound, chooses, unpins, background):
+    affinity = Affinity(wanted, lock_bound=lock_bound)
+    assert (affinity.core in ALL) if chooses else affinity.core is None
+    shared = {affinity.core} if chooses else ALL
 
     def move() -> list[set[int]]:
-        cores.share()
+        affinity.pin()
         before = of_this_thread()
-        cores.spread()
+        affinity.unpin()
         return [before, of_this_thread()]
 
-    assert background(move).result(PATIENCE) == [shared, ALL if spreads else shared]
+    assert background(move).result(PATIENCE) == [shared, ALL if unpins else shared]
     assert of_this_thread() == ALL  # only the thread that asked for it was moved
 
 
 @several_cores
-def test_the_servers_of_a_process_take_the_same_and_those_of_a_machine_do_not(monkeypatch):
-    assert len({Cores("one", lock_bound=True).core for _ in range(20)}) == 1
-    drawn = set()
-    for lot in range(len(ALL)):
-        monkeypatch.setattr(echoserver.serving.affinity, "_LOT", lot)
-        drawn.add(Cores("one", lock_bound=True).core)
-    assert drawn == ALL
+def test_the_servers_of_a_process_draw_the_same_core():
+    assert len({Affinity("one", lock_bound=True).core for _ in range(20)}) == 1
+
+
+FORKING = """
+import os
+from echoserver.serving.affinity import Affinity
+
+def drawn():
+    first, second = (Affinity("one", lock_bound=True).core for _ in range(2))
+    assert first == second
+    return first
+
+for _ in range(24):
+    child = os.fork()
+    if not child:
+        os._exit(drawn())
+    print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+"""
+
+
+@several_cores
+def test_forked_processes_draw_cores_of_their_own():
+    """The children of one process, as under a supervisor. That all 24 have the same is as good as impossible."""
+    done = subprocess.run(
+        [sys.executable, "-c", FORKING], capture_output=True, text=True, timeout=PATIENCE, env=environment(), check=True
+    )
+    cores = [int(line) for line in done.stdout.split()]
+    assert len(cores) == 24
+    assert 1 < len(set(cores)) <= len(ALL)
+    assert set(cores) <= ALL
 
 
 @several_cores
 def test_without_the_interpreters_lock_auto_is_all(monkeypatch):
     monkeypatch.setattr(sys, "_is_gil_enabled", lambda: False, raising=False)
-    assert Cores("auto", lock_bound=True).core is None
-    assert Cores("one", lock_bound=True).core is not None
+    assert not has_gil()
+    assert Affinity("auto", lock_bound=True).core is None
+    assert Affinity("one", lock_bound=True).core is not None
+
+
+@several_cores
+@pytest.mark.parametrize("name", ["_is_gil_enabled", None])
+def test_with_the_interpreters_lock_auto_is_one(monkeypatch, name):
+    """Before Python 3.13 there is no way to ask, and always a lock."""
+    monkeypatch.delattr(sys, "_is_gil_enabled", raising=False)
+    if name:
+        monkeypatch.setattr(sys, name, lambda: True, raising=False)
+    assert has_gil()
+    assert Affinity("auto", lock_bound=True).core is not None
 
 
 def test_it_is_one_of_those_that_are_allowed(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: {3}, raising=False)
     monkeypatch.setattr(os, "sched_setaffinity", lambda *_: None, raising=False)
-    assert Cores("one", lock_bound=True).core == 3
+    assert Affinity("one", lock_bound=True).core == 3
 
 
 def test_where_no_thread_can_choose(serve, monkeypatch):
     monkeypatch.delattr(os, "sched_setaffinity", raising=False)
     monkeypatch.delattr(os, "sched_getaffinity", raising=False)
-    assert Cores("auto", lock_bound=True).core is None
+    assert Affinity("auto", lock_bound=True).core is None
     with pytest.raises(ConfigError, match="one is refused: this platform lets no thread choose") as refused:
         serve(cores="one")
     assert refused.value.key == "cores"
@@ -124,29 +161,29 @@ def test_the_threads_that_accept_and_serve_share_a_core(serve, connect, log):
     assert all(cores == shared for cores in seen.values()), seen
 
 
-class Told(Cores):
-    """Cores that note what a connection asks of them."""
+class Told(Affinity):
+    """Notes what a connection asks for."""
 
     def __init__(self) -> None:
         super().__init__("all", lock_bound=True)
         self.asked: list[str] = []
 
-    def share(self) -> None:
-        self.asked.append("share")
+    def pin(self) -> None:
+        self.asked.append("pin")
 
-    def spread(self) -> None:
-        self.asked.append("spread")
+    def unpin(self) -> None:
+        self.asked.append("unpin")
 
 
 @pytest.mark.parametrize(
     ("length", "breaks", "asked"),
     [
-        (USUAL_BYTES - 1, False, []),
-        (USUAL_BYTES, False, ["spread", "share"]),
-        (USUAL_BYTES, True, ["spread", "share"]),
+        (SMALL_BYTES - 1, False, []),
+        (SMALL_BYTES, False, ["unpin", "pin"]),
+        (SMALL_BYTES, True, ["unpin", "pin"]),
     ],
 )
-def test_bulk_data_spreads_its_thread_until_the_connection_ends(length, breaks, asked, monkeypatch):
+def test_bulk_data_unpins_its_thread_until_the_connection_ends(length, breaks, asked, monkeypatch):
     def break_off(_: BlockingConnection) -> bool:
         raise ConnectionResetError
 
@@ -156,7 +193,7 @@ def test_bulk_data_spreads_its_thread_until_the_connection_ends(length, breaks, 
         peer.send(bytes(length))
         wait_arrived(connection, length)
         peer.finish()
-        if breaks:  # right after it spread
+        if breaks:  # right after it was unpinned
             monkeypatch.setattr(BlockingConnection, "_move_more", break_off)
         cores = Told()
         assert connection.serve(ReceiveBuffer(), cores) is (CloseReason.RESET if breaks else CloseReason.EOF)
@@ -167,7 +204,7 @@ def test_short_messages_bring_a_thread_back_that_moved_bulk_data(background):
     served, peer = tcp_pair()
     with served, peer:
         connection = BlockingConnection(1, served, ("127.0.0.1", 1), find_handler("echo", {}))
-        bulk = bytes(USUAL_BYTES)
+        bulk = bytes(SMALL_BYTES)
         peer.send(bulk)
         wait_arrived(connection, len(bulk))
         cores = Told()
@@ -175,16 +212,16 @@ def test_short_messages_bring_a_thread_back_that_moved_bulk_data(background):
         assert peer.read(len(bulk)) == bulk
         for _ in range(63):
             assert peer.exchange(b"short") == b"short"
-        assert cores.asked == ["spread"]
+        assert cores.asked == ["unpin"]
         assert peer.exchange(b"short") == b"short"
         peer.finish()
         assert ended.result(PATIENCE) is CloseReason.EOF
-        assert cores.asked == ["spread", "share"]
+        assert cores.asked == ["unpin", "pin"]
 
 
 @several_cores
 @pytest.mark.parametrize(
-    ("handler", "mode", "shared"),
+    ("handler", "mode", "may_share"),
     [
         ("echo", ("--mode", "threads"), True),
         ("upper", ("--mode", "threads"), True),
@@ -194,8 +231,9 @@ def test_short_messages_bring_a_thread_back_that_moved_bulk_data(background):
         ("os:fsencode", ("--mode", "workers"), False),
     ],
 )
-def test_what_auto_is(handler, mode, shared):
+def test_what_auto_is(handler, mode, may_share):
+    """Without the interpreter's lock it is never one core."""
     with Service("--handler", handler, *mode) as service, Peer(service.address) as peer:
         assert peer.exchange(b"HELLO") == b"HELLO"
         tasks = os.listdir(f"/proc/{service.process.pid}/task")
-        assert any(len(os.sched_getaffinity(int(task))) == 1 for task in tasks) == shared
+        assert any(len(os.sched_getaffinity(int(task))) == 1 for task in tasks) == (may_share and has_gil())
