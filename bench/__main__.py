@@ -113,7 +113,7 @@ def main(
     destination: Path | None,
     json_file: TextIO | None,
 ) -> NoReturn:
-    r"""Measure echoserver and other servers that do the same work.
+    """Measure echoserver and other servers that do the same work.
 
     Every server runs in a process of its own, and another process applies the
     load. The servers take turns, round after round. The exit status is 0 if
@@ -124,7 +124,7 @@ def main(
     Examples:
       python -m bench --page docs/benchmarks.md
       python -m bench --workloads 64x64,churn --servers threads,workers,socketserver --rounds 7
-    """
+    """  # noqa: D301 - to click, a backspace means: do not rewrap
     names = [server.name for server in servers]
     if baseline not in names:
         raise click.BadParameter(

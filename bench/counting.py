@@ -19,19 +19,24 @@ from typing import cast
 
 import click
 
+from bench.servers import HOST
 from echoserver.handlers import find_handler
 from echoserver.net.buffer import ReceiveBuffer
+from echoserver.net.transport import PlainTransport
+from echoserver.observe.metrics import CloseReason
 from echoserver.serving import nonblocking
-from echoserver.serving.nonblocking import NonBlockingConnection
+from echoserver.serving.connection import Connection
+from echoserver.serving.nonblocking import NonBlockingDriver
+from echoserver.serving.session import Session
 
-# The attribute and the local variable that hold a connection's counters.
-_COUNTERS = "tally"
+# The variables and attributes of the driver that hold a connection's counters.
+_COUNTERS = ("stats", "_stats")
 _MESSAGE = bytes(64)
 _REPEATS = 40
 _FAKE_MESSAGES, _REAL_MESSAGES = 2000, 500
 
 
-class _FakeSocket:
+class FakeSocket:
     """Always has the same message to receive, and accepts every reply."""
 
     def recv(self, _size: int) -> bytes:
@@ -42,6 +47,16 @@ class _FakeSocket:
 
     def send(self, data: memoryview) -> int:
         return len(data)
+
+
+class _NoLease:
+    """Occupies nothing: there is no server."""
+
+    def fold(self, _reason: CloseReason) -> bool:
+        return True
+
+    def release(self) -> None:
+        pass
 
 
 class _RemoveCounting(ast.NodeTransformer):
@@ -58,17 +73,17 @@ def _is_counter(target: ast.expr) -> bool:
     if not isinstance(target, ast.Attribute):
         return False
     owner = target.value
-    return (isinstance(owner, ast.Name) and owner.id == _COUNTERS) or (
-        isinstance(owner, ast.Attribute) and owner.attr == _COUNTERS
+    return (isinstance(owner, ast.Name) and owner.id in _COUNTERS) or (
+        isinstance(owner, ast.Attribute) and owner.attr in _COUNTERS
     )
 
 
-def without_counting() -> type[NonBlockingConnection]:
-    """Return a `NonBlockingConnection` that counts nothing."""
+def without_counting() -> type[NonBlockingDriver]:
+    """Return a `NonBlockingDriver` that counts nothing."""
     tree = _RemoveCounting().visit(ast.parse(inspect.getsource(nonblocking)))
     module = ModuleType("nonblocking_without_counting")
     exec(compile(ast.fix_missing_locations(tree), "nonblocking.py without counting", "exec"), vars(module))  # noqa: S102
-    return cast("type[NonBlockingConnection]", module.NonBlockingConnection)
+    return cast("type[NonBlockingDriver]", module.NonBlockingDriver)
 
 
 @dataclass(frozen=True)
@@ -97,21 +112,24 @@ def measure(repeats: int = _REPEATS) -> Cost:
     non_counting = without_counting()
     counting, without, real = [], [], []
     for _ in range(repeats):
-        counting.append(_over_fake(NonBlockingConnection))
+        counting.append(_over_fake(NonBlockingDriver))
         without.append(_over_fake(non_counting))
-        real.append(_over_loopback(NonBlockingConnection))
+        real.append(_over_loopback(NonBlockingDriver))
     differences = [one - other for one, other in zip(counting, without, strict=True)]
     return Cost(statistics.median(differences), statistics.median(real))
 
 
-def _make_connection(of_class: type[NonBlockingConnection], sock: socket.socket) -> NonBlockingConnection:
-    made = of_class(1, sock, ("127.0.0.1", 1), find_handler("echo", {}))
-    made.turn(ReceiveBuffer())  # the first call sends the greeting
+def make_driver(driver: type[NonBlockingDriver], sock: socket.socket) -> NonBlockingDriver:
+    """Return a driver of an echo connection over this socket, past its greeting."""
+    address = (HOST, 1)
+    session = Session(find_handler("echo", {}), address)
+    made = driver(Connection(1, address, PlainTransport(sock), session, _NoLease()))
+    made.on_ready(ReceiveBuffer())
     return made
 
 
-def _over_fake(of_class: type[NonBlockingConnection]) -> float:
-    serve = _make_connection(of_class, cast("socket.socket", _FakeSocket())).turn
+def _over_fake(driver: type[NonBlockingDriver]) -> float:
+    serve = make_driver(driver, cast("socket.socket", FakeSocket())).on_ready
     buffer = ReceiveBuffer()
     began = time.perf_counter()
     for _ in range(_FAKE_MESSAGES):
@@ -119,8 +137,8 @@ def _over_fake(of_class: type[NonBlockingConnection]) -> float:
     return (time.perf_counter() - began) / _FAKE_MESSAGES
 
 
-def _over_loopback(of_class: type[NonBlockingConnection]) -> float:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+def _over_loopback(driver: type[NonBlockingDriver]) -> float:
+    with socket.create_server((HOST, 0)) as listener:
         client = socket.create_connection(listener.getsockname())
         server, _ = listener.accept()
     times = []
@@ -128,7 +146,7 @@ def _over_loopback(of_class: type[NonBlockingConnection]) -> float:
         for sock in (client, server):
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server.setblocking(False)
-        serve, buffer = _make_connection(of_class, server).turn, ReceiveBuffer()
+        serve, buffer = make_driver(driver, server).on_ready, ReceiveBuffer()
         for _ in range(_REAL_MESSAGES):
             client.send(_MESSAGE)
             began = time.perf_counter()

@@ -172,6 +172,12 @@ def test_a_bad_option_is_refused(options, problem):
     assert "Traceback" not in finished.stderr
 
 
+def test_help_shows_each_example_on_its_own_line():
+    lines = bench("--help").stdout.splitlines()
+    assert "    python -m bench --page docs/benchmarks.md" in lines
+    assert not [line for line in lines if "\\b" in line]
+
+
 def test_a_page_without_markers_is_refused_before_anything_is_measured(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"{END}\n{BEGIN}\n")

@@ -11,12 +11,15 @@ import pytest
 from bench import benchmark as benchmark_module
 from bench.benchmark import Benchmark, Settings, run
 from bench.chart import draw
-from bench.counting import Cost, measure, without_counting
+from bench.counting import Cost, FakeSocket, make_driver, measure, without_counting
 from bench.measure import Sample
 from bench.servers import SERVERS, ServerFailedError
 from bench.summary import Figures, summarise
 from bench.tables import details, notes, overview, terminal_report
 from bench.workloads import WORKLOADS
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.serving.interest import Interest
+from echoserver.serving.nonblocking import NonBlockingDriver
 
 WORKLOAD = WORKLOADS["64x64"]
 LATENCY = {50.0: 0.001, 99.0: 0.002, 99.9: 0.003}
@@ -183,14 +186,11 @@ def test_a_workload_beyond_the_descriptor_limit_is_skipped(monkeypatch):
 
 
 def test_a_connection_without_counters_does_the_same_and_counts_nothing():
-    from bench.counting import _FakeSocket, _make_connection
-    from echoserver.net.buffer import ReceiveBuffer
-    from echoserver.serving.nonblocking import NonBlockingConnection, Wants
-
-    for of_class, counted in ((NonBlockingConnection, 64), (without_counting(), 0)):
-        served = _make_connection(of_class, _FakeSocket())
-        assert served.turn(ReceiveBuffer()).name == Wants.READ.name
-        assert served.tally.bytes_in == served.tally.bytes_out == counted
+    for kind, counted in ((NonBlockingDriver, 64), (without_counting(), 0)):
+        driver = make_driver(kind, FakeSocket())
+        assert driver.on_ready(ReceiveBuffer()) is Interest.READ
+        stats = driver.connection.stats
+        assert stats.bytes_in == stats.bytes_out == counted
 
 
 def test_the_cost_of_counting_is_a_share_of_the_whole():
