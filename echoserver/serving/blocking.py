@@ -12,8 +12,8 @@ from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.bulk import splice_through
 from echoserver.serving.connection import RECEIVE_BYTES, Connection
+from echoserver.serving.pieces import HandlerFailedError, Pieces
 from echoserver.serving.rate import TokenBucket
-from echoserver.serving.session import HandlerFailedError, Pieces
 
 # Plain numbers in the module save the message path the look-ups of an enumeration.
 _RECEIVING, _SENDING, _HANDLING = (

@@ -11,8 +11,8 @@ from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.bulk import splice_through
 from echoserver.serving.connection import RECEIVE_BYTES, Connection
 from echoserver.serving.interest import Interest
+from echoserver.serving.pieces import HandlerFailedError, Pieces
 from echoserver.serving.rate import TokenBucket
-from echoserver.serving.session import HandlerFailedError, Pieces
 
 # Names of the module save the message path the look-ups of an enumeration.
 _READ, _WRITE, _NOTHING = Interest.READ, Interest.WRITE, Interest.NOTHING
@@ -38,23 +38,8 @@ class NonBlockingDriver:
     """
 
     __slots__ = (
-        "_bulk",
-        "_final",
-        "_left",
-        "_opened",
-        "_pieces",
-        "_plain",
-        "_receive",
-        "_receive_into",
-        "_reply",
-        "_send",
-        "_stats",
-        "_unchanged",
-        "_unsent",
-        "connection",
-        "queued",
-        "registered",
-        "resume_at",
+        *("_bulk", "_final", "_left", "_opened", "_pieces", "_plain", "_receive", "_receive_into", "_reply", "_send"),
+        *("_stats", "_unchanged", "_unsent", "connection", "queued", "registered", "resume_at"),
     )
 
     def __init__(self, connection: Connection) -> None:
@@ -169,7 +154,7 @@ class NonBlockingDriver:
             stats.bytes_out += sent
             if sent != len(reply):
                 return self._keep_unsent(memoryview(reply)[sent:])
-            stats.replies += 1
+            stats.replies += self._pieces is None  # a piece is no reply of its own
         stats.state = _RECEIVING
         return _READ
 
@@ -201,24 +186,21 @@ class NonBlockingDriver:
 
     def _send_pieces(self) -> Interest:
         """Send what the peer takes of the pieces, up to a limit that leaves other peers their share of the thread."""
-        connection, pieces, sent = self.connection, self._pieces, 0
+        pieces, sent = self._pieces, 0
         assert pieces is not None
         for _ in range(_PIECES):
             self._stats.state = _HANDLING
             piece = pieces.next()
             # Pieces may have no end, so a connection whose lifetime is over takes no more of them.
-            if piece is None or isinstance(piece, Last) or connection.ending is CloseReason.EXPIRED:
+            if piece is None or isinstance(piece, Last) or self.connection.ending is CloseReason.EXPIRED:
                 self._pieces = None
                 pieces.close()
-                if piece is None:
-                    self._stats.replies += 1
-                    return self._after_reply()
-                return self._send_last(piece)
-            before = self._stats.replies
-            interest = self._try_send(piece)
-            self._stats.replies = before  # a piece is no reply of its own
+                if piece is not None:
+                    return self._send_last(piece)
+                self._stats.replies += 1
+                return self._after_reply()
             sent += len(piece)
-            if interest is _WRITE or sent >= _PIECE_BYTES:
+            if self._try_send(piece) is _WRITE or sent >= _PIECE_BYTES:
                 break
         self._stats.state = _SENDING
         return _WRITE
@@ -242,9 +224,11 @@ class NonBlockingDriver:
         if connection.abrupt:
             return self._finish(connection.ending or CloseReason.KILLED)
         if self._unsent is not None:
-            interest = self._send_unsent()
-            if interest is not None:
-                return interest
+            if self._try_send(self._unsent) is _WRITE:
+                return _WRITE
+            self._unsent = None
+            if self._pieces is None:
+                return self._after_reply()
         if self._pieces is not None:
             return self._send_pieces()
         if not self._opened:
@@ -262,18 +246,6 @@ class NonBlockingDriver:
             # The reading side is shut down, so the socket stays readable and the next event comes at once.
             return self._answer(data)
         return self._finish(connection.ending)
-
-    def _send_unsent(self) -> Interest | None:
-        """Send more of what the peer has yet to take; return `None` where pieces of the same reply follow."""
-        assert self._unsent is not None
-        before = self._stats.replies
-        if self._try_send(self._unsent) is _WRITE:
-            return _WRITE
-        self._unsent = None
-        if self._pieces is not None:
-            self._stats.replies = before
-            return None
-        return self._after_reply()
 
     def _on_bulk(self) -> Interest:
         """Serve an event without copying, or like any other where there is no pipe or nothing more has arrived."""

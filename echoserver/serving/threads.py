@@ -16,8 +16,9 @@ from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingDriver
 from echoserver.serving.connection import Connection
-from echoserver.serving.interpreter import fit_switch_interval, hold_back_sigpipe
+from echoserver.serving.interpreter import fit_switch_interval
 from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.sigpipe import hold_back_sigpipe
 
 IDLE_SECONDS = 5.0
 

@@ -18,8 +18,7 @@ The interleavings to survive:
   is armed.
 * Another thread ends a connection that pauses. It wakes the connection after asking it to end; the poller looks for a
   request to end after letting a connection pause. Whichever comes second sees the other.
-* A drain while the queue is full. The poller waits for a place, the workers make some, each connection reports once
-  more that its input has ended, and leaves.
+* A drain while the queue is full. The poller waits for a place until the workers have made one.
 * A stop while every worker is held by its handler. The poller waits for no place, serves what no worker holds to its
   end, and ends. A worker that returns later finds it gone and ends its connection itself; a lock decides which of the
   two does.
@@ -41,15 +40,14 @@ from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.interest import Interest
-from echoserver.serving.interpreter import hold_back_sigpipe
-from echoserver.serving.lifecycle import Lifecycle, report
+from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.nonblocking import NonBlockingDriver
+from echoserver.serving.sigpipe import hold_back_sigpipe
 from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.ready import ReadyQueue
 from echoserver.serving.workers.timers import TimerHeap
 
 T = TypeVar("T")
-
 _EVENTS_A_BATCH = 512
 
 
@@ -81,16 +79,15 @@ class Poller:
         self._returned: SimpleQueue[tuple[NonBlockingDriver, Interest]] = SimpleQueue()
         self._woken: SimpleQueue[Connection] = SimpleQueue()
         self.thread = Thread(target=self._run, name="poller", daemon=True)
-        self._waker: Waker | None = None
+        self._opened = False
         # The poller thread's own.
         self._buffer = ReceiveBuffer()
         self._drivers: dict[int, NonBlockingDriver] = {}
         self._timers: TimerHeap[NonBlockingDriver] | None = TimerHeap() if limited else None
-        # Guards `_gone`, `_waker` and `queued` of each driver: who ends a connection that a worker gives back.
+        # Guards `_gone` and `queued` of each driver: who ends a connection that a worker gives back. A worker clears
+        # `queued` and arms the connection under one hold of it.
         self._lock = Lock()
         self._gone = False
-
-    # -- any thread
 
     def open(self) -> None:
         """Make what the thread polls; `close` gives it back."""
@@ -101,35 +98,32 @@ class Poller:
             self._set.close()
             raise
         self._set.watch(self._waker.fileno())
+        self._opened = True
 
     def stop(self, deadline: Deadline) -> None:
         """Wait for the thread to end, now that `stopping` is set."""
         if self.thread.ident is not None:
-            self._wake()
+            self._waker.wake()
             self.thread.join(deadline.timeout())
 
     def close(self) -> None:
         """Close what `open` made, unless the thread is still alive and needs it."""
-        if self._waker is not None and not self.thread.is_alive():
+        if self._opened and not self.thread.is_alive():
             with self._lock:
                 self._gone = True
             self._set.close()
             self._waker.close()
 
-    def _wake(self) -> None:
-        if self._waker is not None:
-            self._waker.wake()
-
     def assign(self, connection: Connection) -> None:
         """Give the poller a new connection."""
         connection.wake_with(self)
         self._arrivals.put(connection)
-        self._wake()
+        self._waker.wake()
 
     def wake(self, connection: Connection) -> None:
         """Have the poller look at a connection that waits for something other than its socket."""
         self._woken.put(connection)
-        self._wake()
+        self._waker.wake()
 
     def give_back(self, driver: NonBlockingDriver, interest: Interest, buffer: ReceiveBuffer) -> None:
         """Take a connection back from the worker that has served it, and which must not touch it any more."""
@@ -139,7 +133,7 @@ class Poller:
                 if interest in (Interest.READ, Interest.WRITE) and self._set.arm(driver, interest):
                     return
                 self._returned.put((driver, interest))
-                self._wake()
+                self._waker.wake()
                 return
         # `stop` had given the handler up, and it has returned after all. Its connection has been cut: the next event is
         # the last.
@@ -161,7 +155,6 @@ class Poller:
 
     def _poll(self) -> None:
         """Wait for events and serve them, until the server stops or an error comes in between."""
-        assert self._waker is not None
         poll, drivers, ready, timers = self._set.poll, self._drivers, self._ready, self._timers
         buffer, waker, stopping = self._buffer, self._waker.fileno(), self.stopping
         driver = None
@@ -188,10 +181,9 @@ class Poller:
                     self._take_messages()
                 if timers is not None:
                     self._take_due(timers)
-        except MemoryError:  # it costs the connection it came with; the other events of the batch come again
-            report()
+        except MemoryError as error:  # it costs the connection it came with; the rest of the batch comes again
             if driver is not None:
-                self._kill(driver)
+                self._kill(driver, error)
 
     def _queue(self, driver: NonBlockingDriver) -> None:
         """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
@@ -210,9 +202,8 @@ class Poller:
 
     def _remove(self, driver: NonBlockingDriver) -> None:
         """Let a connection go that has ended: out of the epoll set, and only then closed."""
-        descriptor = driver.connection.transport.fileno()
-        if self._drivers.get(descriptor) is driver:
-            del self._drivers[descriptor]
+        if self._drivers.get(driver.connection.transport.fileno()) is driver:
+            del self._drivers[driver.connection.transport.fileno()]
         self._set.remove(driver)
         if self._timers is not None:
             self._timers.discard(driver)
@@ -225,15 +216,8 @@ class Poller:
                 self._update(driver, driver.on_ready(self._buffer))
             else:
                 self._queue(driver)
-        except MemoryError:
-            report()
-            self._kill(driver)
-
-    def _kill(self, driver: NonBlockingDriver) -> None:
-        """End a connection that there was no memory to go on with."""
-        driver.queued = False
-        driver.connection.reason = CloseReason.KILLED
-        self._remove(driver)
+        except MemoryError as error:
+            self._kill(driver, error)
 
     def _serve_to_end(self, driver: NonBlockingDriver) -> None:
         """Serve a connection that has been cut until it has ended."""
@@ -241,8 +225,6 @@ class Poller:
         while driver.on_ready(self._buffer) is not Interest.NOTHING:
             pass
         self._remove(driver)
-
-    # -- what other threads say
 
     def _take_messages(self) -> None:
         """Act on everything that other threads have said."""
@@ -280,15 +262,20 @@ class Poller:
         driver.registered = Interest.NOTHING
         driver.connection.transport.forget()
         if not driver.queued:  # or the worker that has it finds its socket gone, and gives it back
-            problem = OSError("a handler has closed the descriptor of this connection")
-            driver.connection.failed(CloseReason.KILLED, problem)
-            self._remove(driver)
+            self._kill(driver, OSError("a handler has closed the descriptor of this connection"))
+
+    def _kill(self, driver: NonBlockingDriver, error: Exception) -> None:
+        """End a connection that cannot be served any longer."""
+        driver.queued = False
+        driver.connection.failed(CloseReason.KILLED, error)
+        self._remove(driver)
 
     def _resume(self, connection: Connection) -> None:
         """Serve a connection that has been asked to end, and to which no event comes."""
         driver = self._drivers.get(connection.transport.fileno())
-        if driver is None or driver.connection is not connection or driver.queued:
-            return
+        with self._lock:
+            if driver is None or driver.connection is not connection or driver.queued:
+                return
         if self._timers is not None:
             self._timers.discard(driver)
         self._serve(driver)
@@ -306,9 +293,8 @@ class Poller:
             self._gone = True
         # From here on a worker that returns ends its connection itself.
         self._take_messages()
-        for driver in [driver for driver in self._drivers.values() if not driver.queued]:
-            self._serve_to_end(driver)
-        for driver in self._ready.take_left() if self._ready is not None else ():
+        left = [driver for driver in self._drivers.values() if not driver.queued]
+        for driver in left + ([] if self._ready is None else self._ready.take_left()):
             self._serve_to_end(driver)
 
 

@@ -9,7 +9,7 @@ from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.interest import Interest
-from echoserver.serving.interpreter import hold_back_sigpipe
+from echoserver.serving.sigpipe import hold_back_sigpipe
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue, Stop
 
