@@ -6,7 +6,7 @@ PORT   ?= 9000
 SECONDS ?= 60
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help serve test test-ft stress soak check format clean bench bench-quick
+.PHONY: help serve test test-ft stress soak check format clean bench bench-quick picture
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
@@ -54,7 +54,10 @@ bench: $(VENV)/.installed-bench        ## compare with other servers and write d
 bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing
 	$(BIN)/python -m bench --quick
 
-format: $(VENV)/.installed-dev  ## format the code and fix what ruff can fix
+picture: $(VENV)/.installed ## redraw docs/packages.svg from the imports
+	$(BIN)/python docs/draw_packages.py
+
+format: $(VENV)/.installed-dev  ## let ruff put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
