@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from echoserver import Server, ServerConfig
-from echoserver.handlers import find_handler
+from echoserver.handlers import Peer, find_handler
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -21,7 +21,7 @@ def test_the_handler_does_what_its_docstring_says():
     (source,) = [program for program in PROGRAMS if "class Shout" in program]
     names: dict[str, object] = {}
     exec(compile(source, "shout.py", "exec"), names)
-    shout = find_handler(names["Shout"], {"mark": "!!"}).make()
+    shout = find_handler(names["Shout"], {"mark": "!!"}).make(Peer("127.0.0.1:5000", "127.0.0.1", 5000))
     assert shout.feed(b"one\ntw") + shout.feed(b"o\n") == b"ONE!!\nTWO!!\n"
 
 
