@@ -4,25 +4,37 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 PORT   ?= 9000
 SECONDS ?= 60
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help serve test stress soak check format clean bench bench-quick picture
+.PHONY: help serve test test-ft stress soak check format clean bench bench-quick picture
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
+# One stamp for each extra, so that a target installs what it needs and no more. What `serve` and `test` need has no
+# compiled part.
 $(VENV)/.installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "make: $(PYTHON) is older than Python 3.11; name a newer one: make PYTHON=python3.13" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	$(INSTALL) '.[client]'
+	@touch $@
+
+$(VENV)/.installed-%: $(VENV)/.installed
+	$(INSTALL) '.[$*]'
 	@touch $@
 
 serve: $(VENV)/.installed   ## install what is missing and serve on port 9000 (PORT=...)
 	$(BIN)/echoserver serve --port $(PORT)
 
-test: $(VENV)/.installed    ## run the tests
+test: $(VENV)/.installed-test   ## run the tests
 	$(BIN)/python -m pytest -m 'not stress'
 
-stress: $(VENV)/.installed  ## hostile peers, a failing system, each with its figure; some 10 minutes
+test-ft:         ## run the tests on a free-threaded interpreter (PYTHON=.../python3.13t)
+	@$(PYTHON) -c 'import sys, sysconfig; sys.exit(not sysconfig.get_config_var("Py_GIL_DISABLED"))' || \
+		{ echo "make: $(PYTHON) is not free-threaded; name one that is: make test-ft PYTHON=python3.13t" >&2; exit 1; }
+	PYTHON_GIL=0 $(MAKE) --no-print-directory test VENV=.venv-ft
+
+stress: $(VENV)/.installed-test  ## hostile peers, a failing system, each with its figure; some 10 minutes
 	@for tool in strace prlimit; do command -v $$tool >/dev/null || { \
 		echo "make: $$tool is missing: apt-get install strace util-linux" >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m stress
@@ -30,16 +42,11 @@ stress: $(VENV)/.installed  ## hostile peers, a failing system, each with its fi
 soak: $(VENV)/.installed    ## peers of every kind against both modes, and a verdict (SECONDS=60)
 	$(BIN)/python tests/stress/soak.py --seconds $(SECONDS)
 
-check: $(VENV)/.installed   ## lint, format and types
+check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the histogram compared with hdrhistogram's
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_structure.py
-
-# The peers that the benchmark compares with; nothing else needs them.
-$(VENV)/.installed-bench: $(VENV)/.installed
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[bench]'
-	@touch $@
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/client/test_structure.py tests/client/load/test_histogram.py
 
 bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 12 minutes
 	$(BIN)/python -m bench --page docs/benchmarks.md
@@ -50,9 +57,9 @@ bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see
 picture: $(VENV)/.installed ## redraw docs/packages.svg from the imports
 	$(BIN)/python docs/draw_packages.py
 
-format: $(VENV)/.installed  ## let ruff put the code into shape
+format: $(VENV)/.installed-dev  ## let ruff put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
 clean:           ## remove what make made
-	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis dist
+	rm -rf $(VENV) .venv-ft .pytest_cache .mypy_cache .ruff_cache .hypothesis dist

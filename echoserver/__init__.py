@@ -9,14 +9,14 @@
 TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from echoserver.config.schema import ServerConfig
+    from echoserver.config import ServerConfig
     from echoserver.handlers import Handler
     from echoserver.server import Server
 
 __all__ = ["Handler", "Server", "ServerConfig", "__version__"]
 __version__ = "0.1.0"
 
-_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config.schema"}
+_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config"}
 
 
 def __getattr__(name: str) -> object:

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from echoserver.config.schema import default_of, flag_of, load_config, options
-from echoserver.handlers.base import ENTRY_POINT_GROUP
+from echoserver.config import default_of, flag_of, load_config, options
+from echoserver.handlers.finding import ENTRY_POINT_GROUP
 from echoserver.observe.metrics import CloseReason, Snapshot, WorkerSnapshot
 from support import PATIENCE, ROOT, Service, environment
 

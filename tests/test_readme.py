@@ -21,7 +21,7 @@ def test_the_handler_does_what_its_docstring_says():
     (source,) = [program for program in PROGRAMS if "class Shout" in program]
     names: dict[str, object] = {}
     exec(compile(source, "shout.py", "exec"), names)
-    shout = find_handler(names["Shout"], {"mark": "!!"}).make(Peer("127.0.0.1:5000", "127.0.0.1", 5000))
+    shout = find_handler(names["Shout"], {"mark": "!!"}).make(Peer("[::1]:5000", "::1", 5000))
     assert shout.feed(b"one\ntw") + shout.feed(b"o\n") == b"ONE!!\nTWO!!\n"
 
 
@@ -42,7 +42,7 @@ def test_each_link_has_a_target(link):
 
 
 def test_each_long_flag_of_serve_exists():
-    from echoserver.config.schema import flag_of, options
+    from echoserver.config import flag_of, options
 
     known = {flag_of(name) for name, _ in options()} | {"--config", "--help"}
     shown = {

@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from echoserver.config.schema import options
+from echoserver.config import options
 from support import ROOT
 
 ROWS = [

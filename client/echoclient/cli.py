@@ -8,6 +8,7 @@ from importlib import import_module
 
 import click
 
+from echoclient import __version__
 from echoclient.errors import ClientError
 from echoclient.options import examples
 
@@ -46,7 +47,7 @@ class _LazyGroup(click.Group):
     epilog=examples("echoclient connect localhost:9000", "echoclient ping --help"),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-@click.version_option(package_name="echoserver", prog_name="echoclient")
+@click.version_option(__version__, prog_name="echoclient")
 def cli() -> None:
     """Talk to an echo server, measure it and load it.
 

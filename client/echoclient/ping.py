@@ -57,15 +57,15 @@ def ping(
             pinger.run(count, interrupt)
         except ClientError as broken:
             error = broken.adding(session.traffic())
-    tally = pinger.tally
+    stats = pinger.stats
     if as_json:
         settings = {"target": str(target), "peer": session.peer, "size": size, "interval_s": interval}
-        click.echo(json.dumps(settings | tally.as_dict() | {"error": error and error.word}))
+        click.echo(json.dumps(settings | stats.as_dict() | {"error": error and error.word}))
     else:
-        click.echo(f"\n--- {target} ping statistics ---\n{tally}")
+        click.echo(f"\n--- {target} ping statistics ---\n{stats}")
     if error is not None:
         raise error
-    return 0 if tally.clean else 1
+    return 0 if stats.clean else 1
 
 
 def _drop(_: str) -> None:

@@ -24,7 +24,7 @@ PERCENTILES = (50, 90, 99)
 
 
 @dataclass
-class Tally:
+class PingStats:
     """What became of the pings of one run.
 
     Attributes:
@@ -104,7 +104,7 @@ class Pinger:
     def __init__(
         self, session: Session, *, size: int, interval: float, timeout: float, report: Callable[[str], None]
     ) -> None:
-        self.tally = Tally()
+        self.stats = PingStats()
         self._session = session
         self._duplex = Duplex(session)
         self._size = size
@@ -120,12 +120,12 @@ class Pinger:
         """Ping ``count`` times, or until ``interrupt``.
 
         Raises:
-            ClientError: the connection was lost; the tally holds what happened up to there.
+            ClientError: the connection was lost; the stats holds what happened up to there.
         """
         while not interrupt.seen:
             now = time.monotonic()
             self._report_overdue(now)
-            all_sent = count is not None and self.tally.sent >= count
+            all_sent = count is not None and self.stats.sent >= count
             if all_sent and not self._in_time():
                 return
             if self._duplex.ended:
@@ -140,16 +140,16 @@ class Pinger:
                 wake_at.append(first + self._timeout)
             data = self._duplex.pump(Deadline(max(0.0, min(wake_at) - now) if wake_at else None), interrupt.fileno())
             self._take(data, time.monotonic())
-        self.tally.in_flight = sum(sequence > self._overdue for sequence, _ in self._waiting)
+        self.stats.in_flight = sum(sequence > self._overdue for sequence, _ in self._waiting)
 
     def _in_time(self) -> float | None:
         """Return when the oldest message was sent that may still be answered in time; None if there is none."""
         return next((sent for sequence, sent in self._waiting if sequence > self._overdue), None)
 
     def _send(self, now: float) -> None:
-        self.tally.sent += 1
-        self._duplex.queue(payload(self.tally.sent, self._size))
-        self._waiting.append((self.tally.sent, now))
+        self.stats.sent += 1
+        self._duplex.queue(payload(self.stats.sent, self._size))
+        self._waiting.append((self.stats.sent, now))
         self._next_at = now + self._interval
 
     def _take(self, data: bytes, now: float) -> None:
@@ -160,14 +160,14 @@ class Pinger:
             del self._received[: self._size]
             difference = compare(payload(sequence, self._size), reply)
             if difference is None:
-                self.tally.round_trips.append(now - sent)
+                self.stats.round_trips.append(now - sent)
                 took = format_milliseconds(now - sent)
                 self._report(f"{self._size} bytes from {self._session.peer}: seq={sequence} time={took}")
             else:
-                self.tally.damaged += 1
+                self.stats.damaged += 1
                 self._report(f"damaged reply from {self._session.peer}: seq={sequence} {difference.what}")
         if not self._waiting:
-            self.tally.stray_bytes += len(self._received)
+            self.stats.stray_bytes += len(self._received)
             self._received.clear()
 
     def _report_overdue(self, now: float) -> None:

@@ -62,12 +62,12 @@ def open_screen(history: HistoryFile) -> Screen:
     """Choose the front end: rich if the terminal can and prompt_toolkit is there, plain otherwise."""
     if os.environ.get("TERM", "dumb") not in ("dumb", "unknown", ""):
         try:
-            from echoclient.rich import RichScreen
+            from echoclient.toolkit_screen import ToolkitScreen
         except ImportError:  # the extra `client` is not installed
             pass
         else:
-            return RichScreen(history)
-    from echoclient.plain import PlainScreen
+            return ToolkitScreen(history)
+    from echoclient.plain_screen import PlainScreen
 
     return PlainScreen(history)
 

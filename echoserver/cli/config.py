@@ -6,7 +6,7 @@ import click
 import tomli_w
 
 from echoserver.cli.options import Given, config_options, load
-from echoserver.config.schema import options
+from echoserver.config import options
 from echoserver.errors import ConfigError
 from echoserver.handlers import find_handler
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from echoserver.cli.printing import printable
-from echoserver.errors import ConfigError
-from echoserver.handlers.base import available_handlers, describe_options
+from echoserver.errors import ConfigError, printable
+from echoserver.handlers.finding import available_handlers
+from echoserver.handlers.options import describe_options
 
 _METAVARS = {str: "TEXT", int: "N", float: "NUMBER", bool: "true|false"}
 

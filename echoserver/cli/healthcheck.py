@@ -7,7 +7,7 @@ import os
 import click
 
 from echoserver.clock import Deadline, parse_duration
-from echoserver.config.schema import load_config
+from echoserver.config import load_config
 from echoserver.errors import ConfigError, EchoServerError
 from echoserver.process.healthcheck import exchange
 

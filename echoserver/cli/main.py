@@ -10,8 +10,7 @@ from io import StringIO
 import click
 
 from echoserver import __version__
-from echoserver.cli.printing import printable
-from echoserver.errors import EchoServerError
+from echoserver.errors import EchoServerError, printable
 
 _SUMMARIES = {
     "config": "Print the effective configuration as TOML.",

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from echoserver.config.schema import LoadedConfig, default_of, flag_of, load_config, options
+from echoserver.config import LoadedConfig, default_of, flag_of, load_config, options
 
 Command = TypeVar("Command", bound=Callable[..., None])
 Given = str | tuple[str, ...] | None

@@ -24,9 +24,18 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 PATIENCE = 20.0
 CLIENT = Path(__file__).parents[2] / "client"
 ESCAPE_SEQUENCE = re.compile(rb"\x1b(\[[0-9;?]*[a-zA-Z]|[()][AB0]|[=>78])")
+# The two front ends of the prompt: prompt_toolkit's, and readline's.
+FULL = {"TERM": "xterm-256color"}
+DUMB = {"TERM": "dumb"}
+both = pytest.mark.parametrize("front_end", [FULL, DUMB], ids=["full", "dumb"])
+# Without the blank after it: prompt_toolkit moves the cursor over blanks instead of writing them.
+PROMPT = ">"
+CTRL_D = b"\x04"
 
 Manners = Callable[[socket.socket], None]
 

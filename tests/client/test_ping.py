@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from client.kit import PATIENCE, echo, hold, read_exactly, reset, run, started, upper
 from echoclient.errors import ClosedError, ResetError
 from echoclient.interrupt import Interrupt
-from echoclient.pinger import PERCENTILES, Pinger, Tally, payload
+from echoclient.pinger import PERCENTILES, Pinger, PingStats, payload
 from echoclient.session import connect
 from echoclient.target import Target
 
@@ -23,25 +23,25 @@ SIZE = 16
 
 @pytest.fixture
 def ping(serve):
-    """Ping a server: `ping(manners, count)` returns the tally and the lines; `ping.tally` is there after a failure."""
+    """Ping a server: `ping(manners, count)` returns the stats and the lines; `ping.stats` is there after a failure."""
 
     def run_pinger(manners, count=1, *, size=SIZE, interval=0.0, timeout=PATIENCE):
         lines = []
         with connect(Target(port=serve(manners).port)) as session, Interrupt() as interrupt:
             pinger = Pinger(session, size=size, interval=interval, timeout=timeout, report=lines.append)
-            run_pinger.tally = pinger.tally
+            run_pinger.stats = pinger.stats
             pinger.run(count, interrupt)
-        return pinger.tally, lines
+        return pinger.stats, lines
 
     return run_pinger
 
 
 @pytest.mark.parametrize("manners", [echo, upper])
 def test_each_reply_has_its_line(ping, manners):
-    tally, lines = ping(manners, 3)
+    stats, lines = ping(manners, 3)
     for sequence, line in enumerate(lines, 1):
         assert re.fullmatch(rf"16 bytes from 127\.0\.0\.1:\d+: seq={sequence} time=[0-9.]+ ms", line)
-    assert (tally.sent, tally.received, tally.lost, tally.clean) == (3, 3, 0, True)
+    assert (stats.sent, stats.received, stats.lost, stats.clean) == (3, 3, 0, True)
 
 
 @pytest.mark.parametrize("size", [1, 2, 4_000_000])
@@ -51,8 +51,8 @@ def test_any_size_and_large_ones_do_not_deadlock(ping, size):
 
 @pytest.mark.parametrize("interval", [0.0, 0.01])
 def test_what_never_comes_back_is_lost(ping, interval):
-    tally, lines = ping(hold, 3, interval=interval, timeout=0.05)
-    assert (tally.sent, tally.received, tally.lost, tally.clean) == (3, 0, 3, False)
+    stats, lines = ping(hold, 3, interval=interval, timeout=0.05)
+    assert (stats.sent, stats.received, stats.lost, stats.clean) == (3, 0, 3, False)
     assert lines == [f"no reply within 50ms: seq={sequence}" for sequence in (1, 2, 3)]
 
 
@@ -63,10 +63,10 @@ def test_a_late_reply_is_timed_from_its_own_sending(ping):
         connection.sendall(read_exactly(connection, 5 * SIZE))
         hold(connection)
 
-    tally, lines = ping(stalls, 5, interval=0.2, timeout=0.7)
-    assert (tally.sent, tally.received, tally.lost) == (5, 5, 0)
-    assert tally.round_trips == sorted(tally.round_trips, reverse=True)
-    assert tally.round_trips[0] >= 4 * 0.2
+    stats, lines = ping(stalls, 5, interval=0.2, timeout=0.7)
+    assert (stats.sent, stats.received, stats.lost) == (5, 5, 0)
+    assert stats.round_trips == sorted(stats.round_trips, reverse=True)
+    assert stats.round_trips[0] >= 4 * 0.2
     assert lines[0] == "no reply within 700ms: seq=1"
 
 
@@ -78,8 +78,8 @@ def test_a_changed_byte_is_damage(ping):
         connection.sendall(reply)
         echo(connection)
 
-    tally, lines = ping(changes_the_second, 3)
-    assert (tally.received, tally.damaged, tally.lost, tally.clean) == (2, 1, 0, False)
+    stats, lines = ping(changes_the_second, 3)
+    assert (stats.received, stats.damaged, stats.lost, stats.clean) == (2, 1, 0, False)
     assert lines[1].endswith("seq=2 the reply differs at offset 7")
 
 
@@ -88,20 +88,20 @@ def test_what_nobody_asked_for_is_counted_and_not_kept(ping):
         connection.sendall(read_exactly(connection, SIZE) + b"and more")
         echo(connection)
 
-    tally, _ = ping(talkative, 1)
-    assert (tally.received, tally.stray_bytes, tally.clean) == (1, 8, False)
+    stats, _ = ping(talkative, 1)
+    assert (stats.received, stats.stray_bytes, stats.clean) == (1, 8, False)
 
 
 def test_the_server_ends_the_connection(ping):
     with pytest.raises(ClosedError):
         ping(lambda connection: connection.sendall(read_exactly(connection, SIZE)), 5, interval=PATIENCE)
-    assert ping.tally.received == 1
+    assert ping.stats.received == 1
 
 
 def test_the_server_resets_the_connection(ping):
     with pytest.raises(ResetError):
         ping(lambda connection: read_exactly(connection, SIZE) and reset(connection), 5)
-    assert (ping.tally.sent, ping.tally.lost) == (1, 1)
+    assert (ping.stats.sent, ping.stats.lost) == (1, 1)
 
 
 def test_what_still_had_time_at_ctrl_c_is_not_lost(ping):
@@ -111,8 +111,8 @@ def test_what_still_had_time_at_ctrl_c_is_not_lost(ping):
         os.kill(os.getpid(), signal.SIGINT)
         hold(connection)
 
-    tally, _ = ping(interrupts, None)
-    assert (tally.sent, tally.received, tally.in_flight, tally.lost, tally.clean) == (2, 1, 1, 0, True)
+    stats, _ = ping(interrupts, None)
+    assert (stats.sent, stats.received, stats.in_flight, stats.lost, stats.clean) == (2, 1, 1, 0, True)
 
 
 def test_ctrl_c_works_as_before_afterwards():
@@ -136,8 +136,8 @@ def test_the_payload_survives_upper_case_and_tells_pings_apart(sequence, size):
 
 @given(st.lists(st.floats(0, 1000, allow_subnormal=False), min_size=1))
 def test_percentiles_are_times_that_were_seen(seconds):
-    tally = Tally(sent=len(seconds), round_trips=seconds)
-    figures = tally.round_trip_ms()
+    stats = PingStats(sent=len(seconds), round_trips=seconds)
+    figures = stats.round_trip_ms()
     milliseconds = [1000 * value for value in seconds]
     assert (figures["min"], figures["max"]) == (min(milliseconds), max(milliseconds))
     for rank in PERCENTILES:
@@ -148,12 +148,12 @@ def test_percentiles_are_times_that_were_seen(seconds):
 
 
 def test_the_summary():
-    tally = Tally(sent=4, damaged=1, in_flight=1, stray_bytes=3, round_trips=[0.001, 0.003])
-    assert str(tally).splitlines() == [
+    stats = PingStats(sent=4, damaged=1, in_flight=1, stray_bytes=3, round_trips=[0.001, 0.003])
+    assert str(stats).splitlines() == [
         "4 sent, 2 received, 0 lost (0 %), 1 damaged, 1 still in flight, 3 stray bytes",
         "round trip min/mean/p50/p90/p99/max = 1.000/2.000/1.000/3.000/3.000/3.000 ms",
     ]
-    assert str(Tally(sent=3)) == "3 sent, 0 received, 3 lost (100 %)"
+    assert str(PingStats(sent=3)) == "3 sent, 0 received, 3 lost (100 %)"
 
 
 def test_json_alone_on_standard_output(serve):

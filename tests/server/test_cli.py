@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from echoserver import __version__
-from echoserver.config.schema import default_of, flag_of, options
+from echoserver.config import default_of, flag_of, options
 from server.command_kit import error_of
 from support import ROOT, Service, run
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from echoserver.handlers import HandlerSpec, find_handler
 from echoserver.net.buffer import ReceiveBuffer
-from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.blocking import BlockingConnection
 from echoserver.serving.nonblocking import NonBlockingConnection, Wants
 from server.kit import ANY_CORE, PATIENCE, Gate, Peer, scripted, tcp_pair, wait_arrived
@@ -112,7 +112,7 @@ def through(handler: HandlerSpec, pieces: list[bytes], takes: list[int], **optio
     connection = connection_on(sock, handler, **options)  # type: ignore[arg-type]
     assert serve(connection) is CloseReason.EOF
     total = sum(len(piece) for piece in pieces)
-    assert (connection.tally.bytes_in, connection.tally.bytes_out) == (total, len(sock.sent))
+    assert (connection.stats.bytes_in, connection.stats.bytes_out) == (total, len(sock.sent))
     return bytes(sock.sent)
 
 
@@ -123,7 +123,7 @@ def through_turns(handler: HandlerSpec, pieces: list[bytes], takes: list[int], *
         pass
     assert connection.reason is CloseReason.EOF
     total = sum(len(piece) for piece in pieces)
-    assert (connection.tally.bytes_in, connection.tally.bytes_out) == (total, len(sock.sent))
+    assert (connection.stats.bytes_in, connection.stats.bytes_out) == (total, len(sock.sent))
     return bytes(sock.sent)
 
 
@@ -158,7 +158,7 @@ def test_replies_are_counted_as_they_are_given(pieces):
     sock = Pieces(list(pieces), iter(()))
     connection = connection_on(sock, lambda data: data if data[0] % 2 else b"")  # type: ignore[arg-type]
     serve(connection)
-    assert connection.tally.replies == sum(1 for piece in pieces if piece[0] % 2)
+    assert connection.stats.replies == sum(1 for piece in pieces if piece[0] % 2)
 
 
 # -- being told to end
@@ -223,7 +223,7 @@ def test_a_send_that_waits_is_woken_by_an_abrupt_reason(pair, background, servin
     assert peer.read(1) == b"x"
     assert connection.end(reason)
     assert ending.result(PATIENCE) is reason
-    assert connection.tally.bytes_out < 12 * MIB
+    assert connection.stats.bytes_out < 12 * MIB
 
 
 @pytest.mark.parametrize("reason", [CloseReason.IDLE, CloseReason.DRAINED])
@@ -262,7 +262,7 @@ def test_an_abrupt_end_answers_nothing_more(pair, serving):
     connection = serving.connection_on(served, scripted(feed=feed, finish=lambda: finished.append(1) or b"bye"))
     peer.send(b"1")
     assert serving(connection, served) is CloseReason.CUT
-    assert connection.tally.bytes_in == 1
+    assert connection.stats.bytes_in == 1
     assert finished == []
 
 
@@ -301,12 +301,12 @@ def test_the_phase_tells_what_it_is_doing(pair, background, serving, greeting):
     ending = background(serving, connection, served)
     peer.send(b"hello")
     gate.wait_entered()
-    seen.append(connection.tally.phase)
+    seen.append(connection.stats.state)
     gate.open()
     assert peer.read(len(greeting) + 5)
     peer.finish()
     assert ending.result(PATIENCE) is CloseReason.EOF
-    assert seen == [Phase.HANDLING]
+    assert seen == [ConnectionState.HANDLING]
 
 
 @pytest.mark.parametrize("greeting", [b"", b"hello"])
@@ -316,7 +316,7 @@ def test_one_that_has_greeted_is_receiving(pair, greeting):
     served.setblocking(False)
     connection = turns_on(served, scripted(greet=lambda: greeting))
     assert connection.turn(BUFFER) is Wants.READ
-    assert connection.tally.phase == Phase.RECEIVING
+    assert connection.stats.state == ConnectionState.RECEIVING
 
 
 @pytest.mark.parametrize(
@@ -347,7 +347,7 @@ def test_a_reply_is_kept_and_nothing_received_until_it_has_gone(pair):
     peer.send(b"2")
     wait_arrived(connection)
     assert connection.turn(BUFFER) is Wants.WRITE
-    assert connection.tally.bytes_in == 1
+    assert connection.stats.bytes_in == 1
 
 
 def test_a_stalled_peer_is_reset(pair):
@@ -386,7 +386,7 @@ def test_a_peer_of_a_failed_handler_is_told_at_once_and_lingered_with(pair):
     connection = connection_on(served, scripted(greet=lambda: 7))
     assert serve(connection) is CloseReason.HANDLER
     assert connection.start_lingering() is True
-    assert connection.tally.phase == Phase.LINGERING
+    assert connection.stats.state == ConnectionState.LINGERING
     assert peer.read_to_end() == b""
     assert connection.discard(1000) == 0
     peer.send(b"x" * 500)

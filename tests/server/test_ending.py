@@ -259,7 +259,7 @@ def test_whenever_the_end_comes_no_reply_is_lost(serve, background, log, handler
         ended = 0
         while ended < len(talks):
             for connection in server.connections():
-                if connection.tally.replies > ended:  # each a little later than the one before
+                if connection.stats.replies > ended:  # each a little later than the one before
                     ended += connection.end(reason)
         for name, got in [future.result(PATIENCE) for future in talks]:
             (line,) = log.wait_for("connection ended", peer=name)

@@ -11,7 +11,7 @@ import pytest
 from echoserver.clock import Deadline
 from echoserver.handlers import find_handler
 from echoserver.net.buffer import ReceiveBuffer
-from echoserver.observe.metrics import CloseReason, Phase, Tally
+from echoserver.observe.metrics import CloseReason, ConnectionState, ConnectionStats
 from echoserver.serving.blocking import BlockingConnection
 from echoserver.serving.connection import Connection
 from echoserver.serving.janitor import Janitor, Limits
@@ -24,10 +24,10 @@ OFF = Limits(idle=0, write=0, handler=0)
 class Watched(Connection):
     """A connection as the janitor sees one; the test says what its peer has taken and sent."""
 
-    def __init__(self, number: int = 1, *, phase: int = Phase.RECEIVING) -> None:
+    def __init__(self, number: int = 1, *, phase: int = ConnectionState.RECEIVING) -> None:
         self.number = number
-        self.tally = Tally()
-        self.tally.phase = phase
+        self.stats = ConnectionStats()
+        self.stats.state = phase
         self.watch = None
         self.opened_at = 0.0
         self.ending = None
@@ -104,7 +104,7 @@ def test_who_has_said_something_that_nobody_received_is_not_silent():
     assert peer.ended == [CloseReason.IDLE]
 
 
-@pytest.mark.parametrize("phase", [Phase.RECEIVING, Phase.SENDING, Phase.HANDLING])
+@pytest.mark.parametrize("phase", [ConnectionState.RECEIVING, ConnectionState.SENDING, ConnectionState.HANDLING])
 def test_time_in_which_the_process_was_stopped_is_not_held_against_anybody(phase):
     peer = Watched(phase=phase)
     janitor, _ = make(Limits(idle=10, write=10, handler=10), peer)
@@ -121,7 +121,7 @@ def test_one_byte_now_and_then_is_not_idle():
     peer = Watched()
     janitor, _ = make(Limits(idle=10, write=0, handler=0), peer)
     for now in range(0, 100, 9):
-        peer.tally.bytes_in += 1
+        peer.stats.bytes_in += 1
         janitor.look(now)
     assert peer.ended == []
     janitor.look(99 + 9)
@@ -134,7 +134,7 @@ def test_bytes_that_only_go_out_are_movement_too():
     peer = Watched()
     janitor, _ = make(Limits(idle=10, write=0, handler=0), peer)
     janitor.look(0)
-    peer.tally.bytes_out += 1
+    peer.stats.bytes_out += 1
     janitor.look(9)
     janitor.look(18)
     assert peer.ended == []
@@ -145,8 +145,8 @@ def test_bytes_that_only_go_out_are_movement_too():
 def test_a_change_of_phase_starts_the_clock_anew():
     peer = Watched()
     janitor, _ = make(Limits(idle=10, write=10, handler=10), peer)
-    for now, phase in enumerate([Phase.RECEIVING, Phase.HANDLING, Phase.SENDING] * 10):
-        peer.tally.phase = phase
+    for now, phase in enumerate([ConnectionState.RECEIVING, ConnectionState.HANDLING, ConnectionState.SENDING] * 10):
+        peer.stats.state = phase
         janitor.look(now * 9)
     assert peer.ended == []
 
@@ -154,12 +154,12 @@ def test_a_change_of_phase_starts_the_clock_anew():
 @pytest.mark.parametrize(
     ("phase", "limits"),
     [
-        (Phase.RECEIVING, Limits(idle=0, write=1, handler=1)),
-        (Phase.HANDLING, Limits(idle=1, write=1, handler=0)),
-        (Phase.SENDING, Limits(idle=1, write=0, handler=1)),
-        (Phase.LINGERING, Limits(idle=1, write=1, handler=1)),
-        (Phase.QUEUED, Limits(idle=1, write=1, handler=1)),
-        (Phase.PAUSED, Limits(idle=1, write=1, handler=1)),
+        (ConnectionState.RECEIVING, Limits(idle=0, write=1, handler=1)),
+        (ConnectionState.HANDLING, Limits(idle=1, write=1, handler=0)),
+        (ConnectionState.SENDING, Limits(idle=1, write=0, handler=1)),
+        (ConnectionState.LINGERING, Limits(idle=1, write=1, handler=1)),
+        (ConnectionState.QUEUED, Limits(idle=1, write=1, handler=1)),
+        (ConnectionState.PAUSED, Limits(idle=1, write=1, handler=1)),
     ],
 )
 def test_each_limit_is_for_its_own_phase(phase, limits):
@@ -172,7 +172,7 @@ def test_each_limit_is_for_its_own_phase(phase, limits):
 
 
 def test_a_peer_that_takes_nothing_is_stalled_at_the_limit_and_not_before():
-    peer = Watched(phase=Phase.SENDING)
+    peer = Watched(phase=ConnectionState.SENDING)
     janitor, _ = make(Limits(idle=1, write=10, handler=1), peer)
     for now in (0, 5, 9.999):
         janitor.look(now)
@@ -182,7 +182,7 @@ def test_a_peer_that_takes_nothing_is_stalled_at_the_limit_and_not_before():
 
 
 def test_a_peer_that_takes_something_gets_the_whole_time_again():
-    peer = Watched(phase=Phase.SENDING)
+    peer = Watched(phase=ConnectionState.SENDING)
     janitor, _ = make(Limits(idle=0, write=10, handler=0), peer)
     janitor.look(0)
     for now in range(10, 110, 10):
@@ -196,7 +196,7 @@ def test_a_peer_that_takes_something_gets_the_whole_time_again():
 
 
 def test_a_handler_that_takes_long_is_reported_once_and_ended():
-    peer = Watched(phase=Phase.HANDLING)
+    peer = Watched(phase=ConnectionState.HANDLING)
     janitor, calls = make(Limits(idle=1, write=1, handler=10), peer)
     for now in (0, 9.999):
         janitor.look(now)
@@ -207,29 +207,42 @@ def test_a_handler_that_takes_long_is_reported_once_and_ended():
     assert peer.ended[0] is CloseReason.KILLED
 
 
-@pytest.mark.parametrize("phase", [Phase.RECEIVING, Phase.HANDLING, Phase.SENDING, Phase.QUEUED, Phase.PAUSED])
+@pytest.mark.parametrize(
+    "phase",
+    [
+        ConnectionState.RECEIVING,
+        ConnectionState.HANDLING,
+        ConnectionState.SENDING,
+        ConnectionState.QUEUED,
+        ConnectionState.PAUSED,
+    ],
+)
 def test_the_longest_life_ends_whatever_is_going_on(phase):
     peer = Watched(phase=phase)
     peer.opened_at = 1000.0
     janitor, _ = make(Limits(idle=0, write=0, handler=0, lifetime=10), peer)
     for now in (1001, 1005, 1009.999):
-        peer.tally.bytes_in += 1
+        peer.stats.bytes_in += 1
         janitor.look(now)
         assert peer.ended == []
-    peer.tally.bytes_in += 1
+    peer.stats.bytes_in += 1
     janitor.look(1010)
     assert peer.ended == [CloseReason.EXPIRED]
 
 
 def test_who_lingers_has_ended_already():
-    peer = Watched(phase=Phase.LINGERING)
+    peer = Watched(phase=ConnectionState.LINGERING)
     janitor, _ = make(Limits(idle=0, write=0, handler=0, lifetime=10), peer)
     janitor.look(1000)
     assert peer.ended == []
 
 
 def test_each_connection_is_judged_by_itself():
-    idle, busy, stalled = Watched(1), Watched(2, phase=Phase.HANDLING), Watched(3, phase=Phase.SENDING)
+    idle, busy, stalled = (
+        Watched(1),
+        Watched(2, phase=ConnectionState.HANDLING),
+        Watched(3, phase=ConnectionState.SENDING),
+    )
     janitor, _ = make(Limits(idle=10, write=20, handler=0), idle, busy, stalled)
     for now in (0, 10, 20):
         janitor.look(now)
@@ -282,7 +295,7 @@ def running() -> Iterator[Callable[..., tuple[Janitor, Calls]]]:
 
 def test_a_peer_that_has_closed_is_let_go(running):
     janitor, calls = running()
-    peer = Watched(phase=Phase.LINGERING)
+    peer = Watched(phase=ConnectionState.LINGERING)
     peer.dropped = lambda _: -1
     janitor.linger(peer)
     assert calls.finished.get(timeout=PATIENCE) is peer
@@ -290,7 +303,7 @@ def test_a_peer_that_has_closed_is_let_go(running):
 
 def test_a_quiet_peer_that_has_everything_is_let_go(running):
     janitor, calls = running()
-    peer = Watched(phase=Phase.LINGERING)
+    peer = Watched(phase=ConnectionState.LINGERING)
     janitor.linger(peer)
     assert calls.finished.get(timeout=PATIENCE) is peer
 
@@ -299,7 +312,7 @@ def test_a_peer_that_is_still_owed_something_is_waited_for(running, monkeypatch)
     monkeypatch.setattr("echoserver.serving.janitor.LINGER_SECONDS", 3600)
     janitor, calls = running()
     looks = SimpleQueue()
-    peer = Watched(phase=Phase.LINGERING)
+    peer = Watched(phase=ConnectionState.LINGERING)
     peer.pending = 1
     peer.dropped = lambda _: looks.put(None) or 0
     janitor.linger(peer)
@@ -319,7 +332,7 @@ def test_a_peer_that_never_stops_sending_is_let_go_after_so_many_bytes(running, 
         limits.append(limit)
         return min(limit, 4_000_000)
 
-    peer = Watched(phase=Phase.LINGERING)
+    peer = Watched(phase=ConnectionState.LINGERING)
     peer.dropped = take
     janitor.linger(peer)
     assert calls.finished.get(timeout=PATIENCE) is peer
@@ -331,7 +344,7 @@ def test_a_peer_that_never_stops_sending_is_let_go_after_so_many_bytes(running, 
 def test_a_peer_that_drips_is_let_go_after_a_while(running, monkeypatch):
     monkeypatch.setattr("echoserver.serving.janitor.LINGER_SECONDS", 0.2)
     janitor, calls = running()
-    peer = Watched(phase=Phase.LINGERING)
+    peer = Watched(phase=ConnectionState.LINGERING)
     peer.dropped = lambda _: 1
     janitor.linger(peer)
     assert calls.finished.get(timeout=PATIENCE) is peer
@@ -340,7 +353,7 @@ def test_a_peer_that_drips_is_let_go_after_a_while(running, monkeypatch):
 def test_a_cut_ends_the_seeing_off(running):
     janitor, calls = running()
     looks = SimpleQueue()
-    peer = Watched(phase=Phase.LINGERING)
+    peer = Watched(phase=ConnectionState.LINGERING)
     peer.pending = 1
     peer.dropped = lambda _: looks.put(None) or 0
     janitor.linger(peer)
@@ -352,7 +365,7 @@ def test_a_cut_ends_the_seeing_off(running):
 def test_a_stop_finishes_who_is_still_being_seen_off():
     janitor, calls = make(OFF)
     janitor.start()
-    peers = [Watched(number, phase=Phase.LINGERING) for number in range(3)]
+    peers = [Watched(number, phase=ConnectionState.LINGERING) for number in range(3)]
     for peer in peers:
         peer.pending = 1
         janitor.linger(peer)
@@ -364,13 +377,13 @@ def test_a_stream_of_arrivals_does_not_keep_the_others_waiting(running):
     """Otherwise peers whose handler fails, coming fast enough, would switch all time limits off."""
     silent = Watched(0)
     janitor, calls = running(Limits(idle=0.05, write=0, handler=0), silent)
-    first = Watched(1, phase=Phase.LINGERING)
+    first = Watched(1, phase=ConnectionState.LINGERING)
     first.dropped = lambda _: -1
     janitor.linger(first)
     arrivals, finished = 0, None
     while finished is None and arrivals < 2_000_000:
         if janitor._inbox.qsize() < 100:  # never empty, and never far ahead
-            late = Watched(2 + arrivals, phase=Phase.LINGERING)
+            late = Watched(2 + arrivals, phase=ConnectionState.LINGERING)
             late.pending = 1
             janitor.linger(late)
             arrivals += 1

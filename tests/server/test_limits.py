@@ -9,7 +9,7 @@ import pytest
 
 from echoserver.handlers import find_handler
 from echoserver.net.buffer import ReceiveBuffer
-from echoserver.observe.metrics import CloseReason, Phase
+from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.blocking import BlockingConnection
 from echoserver.serving.connection import Connection
 from echoserver.serving.rate import TokenBucket
@@ -62,9 +62,9 @@ def wait_for_phase(server, phase: int) -> Connection:
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:
         for connection in server.connections():
-            if connection.tally.phase == phase:
+            if connection.stats.state == phase:
                 return connection
-    raise AssertionError(f"never {Phase.NAMES[phase]}: {server.connections()}")
+    raise AssertionError(f"never {ConnectionState(phase).name.lower()}: {server.connections()}")
 
 
 # -- delay, and never drop
@@ -99,7 +99,7 @@ def test_a_burst_is_not_held_back(serve, connect, way, dry):
     peer = connect(server)
     for number in range(100):
         assert peer.exchange(b"%02d" % number) == b"%02d" % number
-    wait_for_phase(server, Phase.PAUSED)
+    wait_for_phase(server, ConnectionState.PAUSED)
 
 
 def test_one_receive_takes_no_more_than_the_burst(serve, connect, way):
@@ -162,14 +162,14 @@ def test_the_others_do_not_wait_for_one_who_pauses(serve, connect, way, dry):
     paused = connect(server)
     assert paused.exchange(b"1") == b"1"
     assert paused.exchange(b"2") == b"2"
-    connection = wait_for_phase(server, Phase.PAUSED)
+    connection = wait_for_phase(server, ConnectionState.PAUSED)
     paused.send(b"3")
     wait_arrived(connection)
     for _ in range(20):  # a worker, or the poller, that waited would keep them for too long
         peer = connect(server)
         assert peer.exchange(b"x") == b"x"
         peer.close()
-    assert connection.tally.phase == Phase.PAUSED
+    assert connection.stats.state == ConnectionState.PAUSED
     assert server.stop() == []
     assert paused.read_to_end() == b"3"
 
@@ -208,7 +208,7 @@ def test_a_cut_ends_who_pauses(serve, connect, way, dry):
     server = serve(rate_limit="1B/s", rate_burst="1B", **way)
     peer = connect(server)
     assert peer.exchange(b"1") == b"1"
-    wait_for_phase(server, Phase.PAUSED)
+    wait_for_phase(server, ConnectionState.PAUSED)
     (connection,) = server.connections()
     connection.end(CloseReason.CUT)
     wait_until_idle(server)
@@ -240,7 +240,7 @@ def test_many_end_at_the_moment_they_begin_to_pause(serve, connect, way, dry):
         while not server.connections():
             pass
         (connection,) = server.connections()
-        while not connection.tally.bytes_in:
+        while not connection.stats.bytes_in:
             pass
         connection.end(CloseReason.EXPIRED)
         wait_until_idle(server)
@@ -339,7 +339,7 @@ def test_who_pauses_ends_at_the_longest_life(serve, connect, way, log, dry):
     server = serve(max_lifetime=LIFETIME, rate_limit="1B/s", rate_burst="1B", **way)
     peer = connect(server)
     peer.send(b"123456")
-    wait_for_phase(server, Phase.PAUSED)
+    wait_for_phase(server, ConnectionState.PAUSED)
     end_its_time(server)
     assert peer.read_to_end() == b"123456"  # and not in five pauses
     assert log.ended(peer)["reason"] == "expired"

@@ -6,33 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoserver.serving.rate import Amount, TokenBucket, parse_amount, parse_rate
-
-
-@pytest.mark.parametrize(
-    ("text", "amount"),
-    [
-        ("0", Amount(0, of_bytes=False)),
-        ("100/s", Amount(100, of_bytes=False)),
-        ("1B/s", Amount(1, of_bytes=True)),
-        ("64kB/s", Amount(64_000, of_bytes=True)),
-        ("64KiB/s", Amount(65_536, of_bytes=True)),
-        ("1MB/s", Amount(1_000_000, of_bytes=True)),
-        ("1MiB/s", Amount(1_048_576, of_bytes=True)),
-        ("1GiB/s", Amount(1_073_741_824, of_bytes=True)),
-        ("1000GB/s", Amount(10**12, of_bytes=True)),
-    ],
-)
-def test_a_rate_and_an_amount_are_read(text, amount):
-    assert parse_rate(text) == amount
-    assert parse_amount(text.removesuffix("/s")) == amount
-
-
-@pytest.mark.parametrize("text", ["", "/s", "100", "0/s", "0B/s", "1.5/s", "-1/s", "1 /s", "64kb/s", "1001GB/s", "1/h"])
-def test_what_is_no_rate_is_refused(text):
-    with pytest.raises(ValueError):  # noqa: PT011 - whoever reads an option says what is allowed
-        parse_rate(text)
-
+from echoserver.serving.rate import Pauses, TokenBucket
 
 # -- the bucket
 
@@ -135,3 +109,44 @@ def test_who_waits_as_long_as_told_may_receive_and_gets_the_whole_rate(rate, bur
         passed += count if of_bytes else 1
     # It never waits for more than is worth a receive, or longer than timers can.
     assert passed >= min(burst, 50) or now > start
+
+
+# -- pauses
+
+
+def test_who_pauses_is_due_in_the_order_of_the_moments():
+    pauses: Pauses[str] = Pauses()
+    assert pauses.timeout(0.0) == -1
+    for who, until in [("b", 2.0), ("c", 3.0), ("a", 1.0), ("a2", 1.0)]:
+        pauses.add(who, until)
+    assert pauses.timeout(0.5) == 0.5
+    assert pauses.timeout(5.0) == 0.0
+    assert pauses.take_due(0.999) == []
+    assert pauses.take_due(2.0) == ["a", "a2", "b"]
+    assert "a" not in pauses
+    assert "c" in pauses
+    assert pauses.take_due(2.0) == []
+    assert pauses.take_due(9.0) == ["c"]
+    assert pauses.timeout(9.0) == -1
+
+
+def test_who_was_hurried_is_not_due_again():
+    pauses: Pauses[str] = Pauses()
+    pauses.add("a", 1.0)
+    pauses.discard("a")
+    pauses.discard("stranger")
+    assert pauses.take_due(1.0) == []
+    pauses.add("a", 2.0)
+    pauses.discard("a")
+    pauses.add("a", 3.0)
+    assert pauses.take_due(2.5) == []
+    assert pauses.take_due(3.0) == ["a"]
+
+
+def test_all_are_taken_at_the_end():
+    pauses: Pauses[str] = Pauses()
+    pauses.add("a", 1.0)
+    pauses.add("b", 2.0)
+    pauses.discard("a")
+    assert pauses.take_all() == ["b"]
+    assert pauses.take_due(9.0) == []

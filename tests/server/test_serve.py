@@ -12,7 +12,7 @@ import subprocess
 
 import pytest
 
-from echoserver.config.schema import default_of
+from echoserver.config import default_of
 from server.command_kit import HANDLERS, connected, exchange, wait_for_connection
 from support import PATIENCE, Service, command, environment
 

@@ -14,7 +14,7 @@ import echoserver.net.buffer
 import echoserver.serving.workers.poller
 from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
-from echoserver.observe.metrics import Phase, Tally
+from echoserver.observe.metrics import ConnectionState, ConnectionStats
 from echoserver.serving.nonblocking import NonBlockingConnection
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.pool import Workers
@@ -31,8 +31,8 @@ class Ready(NonBlockingConnection):
     """A connection as far as the queue needs one."""
 
     def __init__(self, served: int = 0) -> None:
-        self.tally = Tally()
-        self.tally.bytes_in = served
+        self.stats = ConnectionStats()
+        self.stats.bytes_in = served
 
 
 def queue_of(order: str, size: int = 10, log: LogLines | None = None) -> ReadyQueue:
@@ -51,7 +51,7 @@ def test_who_is_served_next(order, expected):
     """By priority, who has been served least so far comes first, and equals as they came."""
     queue, connections = queue_of(order), [Ready(50), Ready(90), Ready(0), Ready(50)]
     put_all(queue, connections)
-    assert all(connection.tally.phase == Phase.QUEUED for connection in connections)
+    assert all(connection.stats.state == ConnectionState.QUEUED for connection in connections)
     assert [connections.index(queue.get()[0]) for _ in connections] == expected
     assert (queue.depth, queue.high_water, queue.times_full) == (0, 4, 0)
 

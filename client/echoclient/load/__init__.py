@@ -15,15 +15,14 @@ from typing import TYPE_CHECKING
 from echoclient.load.plan import Plan, PlanError
 
 if TYPE_CHECKING:
-    from echoclient.load.histogram import MissingLibraryError
-    from echoclient.load.processes import run
     from echoclient.load.progress import Snapshot
     from echoclient.load.result import Result
+    from echoclient.load.runner import run
 
-__all__ = ["MissingLibraryError", "Plan", "PlanError", "Result", "Snapshot", "run"]
+__all__ = ["Plan", "PlanError", "Result", "Snapshot", "run"]
 
 # The worker processes import this package too, and need none of these.
-_PLACES = {"MissingLibraryError": "histogram", "Result": "result", "Snapshot": "progress", "run": "processes"}
+_PLACES = {"Result": "result", "Snapshot": "progress", "run": "runner"}
 
 
 def __getattr__(name: str) -> object:

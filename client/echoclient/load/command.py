@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, TypedDict, TypeVar, Unpack
 import click
 
 from echoclient.errors import ClientError
-from echoclient.load.histogram import MissingLibraryError
 from echoclient.load.plan import MOST_CONNECTIONS, Plan, PlanError, parse_sizes
-from echoclient.load.processes import run
 from echoclient.load.result import Result, ResultError
+from echoclient.load.runner import run
 from echoclient.load.table import clear_live, plan_line, show_live, summary
 from echoclient.options import duration_value, examples, say, target_argument, time_options
 
@@ -48,7 +47,7 @@ class _Parameters(TypedDict):
 
 
 class _Refusal(click.ClickException):
-    """What this machine or installation can't do: one line, and the exit status of bad usage."""
+    """What this machine can't do: one line, and the exit status of bad usage."""
 
     exit_code = 2
 
@@ -163,7 +162,7 @@ def bench(
 ) -> int:
     """Load a server, and check and time every reply.
 
-    Closed loop: each reply triggers the next message on its connection, so
+    ClosedLoop loop: each reply triggers the next message on its connection, so
     the server sets the pace. With --rate, an open loop: messages are due by
     the clock, whatever the server does. With --churn, each message has a
     connection of its own.
@@ -182,7 +181,7 @@ def bench(
         click.echo(plan_line(plan))
     try:
         result = run(plan, progress=show_live if live else None, say=say)
-    except (PlanError, MissingLibraryError) as error:
+    except PlanError as error:
         raise _Refusal(str(error)) from None
     finally:
         if live:
@@ -197,9 +196,9 @@ def bench(
 
         _write(hgrm, percentile_text(result.latency))
     if html:
-        from echoclient.load.page import page
+        from echoclient.load.html_page import html_page
 
-        _write(html, page([(str(target), result)]))
+        _write(html, html_page([(str(target), result)]))
     if result.interrupted:
         return _INTERRUPTED
     return 0 if result.ok else 1
@@ -213,7 +212,7 @@ def report(files: tuple[str, ...], html: str) -> None:
 
     Each FILE was written by bench --json. Ratios are to the first.
     """
-    from echoclient.load.page import page
+    from echoclient.load.html_page import html_page
 
     results = []
     for name in files:
@@ -221,9 +220,7 @@ def report(files: tuple[str, ...], html: str) -> None:
             results.append((name, Result.from_json(Path(name).read_text())))
         except (ResultError, OSError, UnicodeDecodeError) as error:
             raise click.BadParameter(f"{name}: {error}") from None
-        except MissingLibraryError as error:
-            raise _Refusal(str(error)) from None
-    _write(html, page(results))
+    _write(html, html_page(results))
     click.echo(f"{html}: {len(results)} results")
 
 

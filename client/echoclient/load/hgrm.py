@@ -11,10 +11,7 @@ _MILLISECONDS = 1e3
 
 
 def percentile_text(latency: Latency) -> str:
-    """Return the text, in milliseconds, as HdrHistogram's ``outputPercentileDistribution`` lays it out.
-
-    The library's own writer is not used: it leaves the standard deviation unscaled.
-    """
+    """Return the text, in milliseconds, as HdrHistogram's ``outputPercentileDistribution`` lays it out."""
     lines = [f"{'Value':>12} {'Percentile':>14} {'TotalCount':>10} {'1/(1-Percentile)':>14}", ""]
     for seconds, share, count in latency.histogram.curve():
         line = f"{seconds * _MILLISECONDS:12.3f} {share:14.12f} {count:10d}"

@@ -19,8 +19,6 @@ PERCENTILES = (50.0, 75.0, 90.0, 99.0, 99.9, 99.99, 100.0)
 class Latency:
     """A distribution of times, in seconds.
 
-    The mean and the deviation are computed here: the library takes a quarter of a second to go through its counts.
-
     Attributes:
         mean: of all.
         deviation: the standard deviation.
@@ -37,11 +35,7 @@ class Latency:
 
     @staticmethod
     def of(buckets: Mapping[int, int]) -> Latency | None:
-        """Summarise a recorder's buckets; ``None`` if they are empty.
-
-        Raises:
-            MissingLibraryError: the library is not installed.
-        """
+        """Summarise a recorder's buckets; ``None`` if they are empty."""
         if not buckets:
             return None
         times = {bucket: middle_of(bucket) for bucket in buckets}
@@ -61,7 +55,6 @@ class Latency:
 
         Raises:
             ValueError, TypeError, KeyError: it did not.
-            MissingLibraryError: the library is not installed.
         """
         if values is None:
             return None

@@ -1,6 +1,6 @@
 """Latencies as they come: collected in lists, folded into counts a few hundred at a time, cut into intervals.
 
-`HdrHistogram.record_value` takes longer than a whole exchange may, so nothing here calls it: a latency becomes the
+Recording into a histogram, value by value, would take longer than a whole exchange may. Instead, a latency becomes the
 number of a bucket a thousandth wide, and `histogram.py` fills the histogram from the buckets at the end.
 """
 

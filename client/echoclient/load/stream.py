@@ -1,4 +1,4 @@
-"""One connection's conversation without its socket: what was sent, what must come back, and when it did."""
+"""One connection without its socket: what was sent, what must come back, and when it did."""
 
 from __future__ import annotations
 
@@ -61,11 +61,12 @@ class Stream:
         arrived: position after the last byte received (of no meaning while ``lone_reply`` is set).
         partial: bytes of the first unanswered message that have arrived.
         messages: messages in ``flight``.
-        turn: how many messages of varying size were given out.
+        drawn: how many sizes were drawn for messages of varying size.
     """
 
     __slots__ = (
         "arrived",
+        "drawn",
         "flight",
         "issued",
         "lone_reply",
@@ -75,7 +76,6 @@ class Stream:
         "partial",
         "pattern",
         "start",
-        "turn",
         "unsent",
         "verify",
     )
@@ -90,7 +90,7 @@ class Stream:
         """Begin again at offset 0, as a new connection."""
         self.number = number
         self.start = self.issued = self.arrived = Pattern.start(number)
-        self.unsent = self.partial = self.messages = self.turn = 0
+        self.unsent = self.partial = self.messages = self.drawn = 0
         self.flight.clear()
         self.lone_reply: bytes | None = None
         self.lone_sent = 0.0

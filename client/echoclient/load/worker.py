@@ -1,8 +1,9 @@
-"""One process of a run: `python -m echoclient.load.worker`, told what to do by the process that started it.
+"""One load process of a run, `python -m echoclient.load.worker`, controlled by the process that starts it.
 
-Lines of JSON on standard input: the assignment, then ``go`` with an instant on the monotonic clock, which all processes
-of a machine share, for each phase; ``stop`` at any time. Lines of JSON on standard output: ``ready`` before each phase,
-``live`` twice a second, and at the end the ``result``. The end of its input ends it.
+It reads lines of JSON from standard input: the assignment; then, for each phase, ``go`` with an instant on the
+monotonic clock, which all processes of a machine share; and ``stop`` at any time. It writes lines of JSON to standard
+output: ``ready`` before each phase, ``live`` twice a second while measuring, and ``result`` at the end. The end of its
+input ends the process.
 """
 
 from __future__ import annotations
@@ -18,18 +19,19 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from echoclient.load.closed_loop import Churn, ClosedLoop
 from echoclient.load.engine import Engine
+from echoclient.load.open_loop import OpenLoop
 from echoclient.load.plan import Plan
-from echoclient.load.planned import Planned
+from echoclient.load.pool import ConnectionPool
 from echoclient.load.recorder import Recorder
-from echoclient.load.replies import Churn, Closed
-from echoclient.load.workload import Opening, Waiting
+from echoclient.load.startup import Opening, Waiting
 
 if TYPE_CHECKING:
     from echoclient.load.plan import Share
     from echoclient.load.workload import Workload
 
-# Open files beside the connections.
+# Open files besides the connections.
 OTHER_FILES = 16
 _INPUT, _OUTPUT = 0, 1
 _LIVE_EVERY = 5  # ticks
@@ -40,8 +42,8 @@ class Usage:
     """How a process spent a phase, as shares of its wall-clock time.
 
     Attributes:
-        cpu: on a processor.
-        starved: ready to run, with no processor free; 0 where the system does not tell.
+        cpu: running on a processor.
+        starved: ready to run while no processor was free; 0 where the system does not say.
     """
 
     cpu: float
@@ -49,7 +51,7 @@ class Usage:
 
 
 class _Meter:
-    """Measures a `Usage` from its making."""
+    """Measures the `Usage` since it was made."""
 
     def __init__(self) -> None:
         self._at = self._now()
@@ -70,12 +72,13 @@ class _Meter:
 
 
 class Worker:
-    """Runs the phases of one share of a plan."""
+    """Runs the phases of one process's share of a plan."""
 
     def __init__(self, plan: Plan, share: Share, family: int, address: list[Any]) -> None:
         self._plan, self._share = plan, share
         self._idle = Recorder(time.monotonic(), planned=False)
-        self._engine = Engine(plan, share, family, tuple(address), self._idle)
+        self._pool = ConnectionPool(plan, share, family, tuple(address))
+        self._engine = Engine(plan, self._pool)
         self._engine.watch(_INPUT, self._obey)
         self._heard = b""
         self._go = math.inf
@@ -83,16 +86,16 @@ class Worker:
         self._ticks = 0
 
     def run(self) -> None:
-        """Go through the phases and report."""
-        engine = self._engine
+        """Go through the phases and report the result."""
+        engine, pool = self._engine, self._pool
         if not self._plan.churn:
-            engine.run(Opening(engine), self._idle)
-            if not engine.stop and not any(connection.connected for connection in engine.connections):
+            engine.run(Opening(pool), self._idle)
+            if not engine.stop and not any(connection.connected for connection in pool.connections):
                 engine.stop, engine.given_up = True, "no connection could be opened"
         if self._plan.warmup:
             self._phase(self._plan.warmup, None)
-        engine.measuring = True
-        engine.lost = 0
+        pool.measuring = True
+        pool.lost = 0
         engine.on_tick = self._show
         workload, recorder, usage = self._phase(self._plan.duration, self._share.messages)
         now = time.monotonic()
@@ -103,7 +106,7 @@ class Worker:
                 "elapsed": self._elapsed(recorder, now),
                 "answered": recorder.answered,
                 "payload": self._payload(recorder),
-                "lost": engine.lost,
+                "lost": pool.lost,
                 "unsent": workload.unsent,
                 "buckets": {
                     name: list(series.buckets.items())
@@ -116,16 +119,16 @@ class Worker:
                 "width": timeline.width,
                 "intervals": [list(interval.items()) for interval in timeline.intervals],
                 "seconds": timeline.seconds,
-                "faults": engine.log.to_json(),
+                "faults": pool.log.to_json(),
                 "usage": asdict(usage),
                 "given_up": engine.given_up,
                 "interrupted": self._interrupted,
             },
         )
-        engine.close()
+        pool.close()
 
     def _phase(self, duration: float | None, messages: int | None) -> tuple[Workload, Recorder, Usage]:
-        engine, plan = self._engine, self._plan
+        engine, pool, plan = self._engine, self._pool, self._plan
         self._go = math.inf
         self._say("ready", {})
         waiting = Waiting(lambda: self._go)
@@ -135,16 +138,16 @@ class Worker:
         workload: Workload
         if plan.rate is not None:
             total = math.ceil(duration * plan.rate) if duration else (plan.messages or 0)
-            workload = Planned(engine, plan, self._share, start, total)
+            workload = OpenLoop(pool, plan, self._share, start, total)
         else:
-            kind = Churn if plan.churn else Closed
-            workload = kind(engine, plan, start + (duration or math.inf), messages)
+            kind = Churn if plan.churn else ClosedLoop
+            workload = kind(pool, plan, start + (duration or math.inf), messages)
         meter = _Meter()
         engine.run(workload, recorder)
         return workload, recorder, meter.read()
 
     def _elapsed(self, recorder: Recorder, now: float) -> float:
-        """Return how long was measured. Waiting in vain for a last few replies is no part of it."""
+        """Return how many seconds were measured. Waiting for last replies that never come does not count."""
         if self._engine.stop or not recorder.answered:
             return now - recorder.start
         return max(recorder.last - recorder.start, self._plan.duration or 0)
@@ -155,7 +158,7 @@ class Worker:
         return recorder.payload
 
     def _obey(self, data: bytes) -> None:
-        if not data:  # whoever started this process is gone
+        if not data:  # the process that started this one is gone
             self._engine.stop = self._interrupted = True
         *lines, self._heard = (self._heard + data).split(b"\n")
         for line in lines:
@@ -168,8 +171,8 @@ class Worker:
     def _show(self, now: float) -> None:
         self._ticks += 1
         if self._ticks % _LIVE_EVERY == 0:
-            cells = list(self._engine.recorder.live().items())
-            self._say("live", {"cells": cells, "faults": self._engine.log.total})
+            cells = list(self._pool.recorder.live().items())
+            self._say("live", {"cells": cells, "faults": self._pool.log.total})
 
     def _say(self, kind: str, values: dict[str, object]) -> None:
         line = memoryview(json.dumps([kind, values]).encode() + b"\n")
@@ -178,8 +181,8 @@ class Worker:
 
 
 def main() -> None:
-    """Read the assignment, and run it."""
-    # The loop makes no reference cycles, and a collection in the middle of it would be measured as latency.
+    """Read the assignment and carry it out."""
+    # The loop makes no reference cycles, and a garbage collection in the middle would be measured as latency.
     gc.disable()
     text = b""
     while not text.endswith(b"\n"):
@@ -195,7 +198,7 @@ def main() -> None:
     worker = Worker(plan, share, assignment["family"], assignment["address"])
     try:
         worker.run()
-    except BrokenPipeError:  # whoever started this process is gone
+    except BrokenPipeError:  # the process that started this one is gone
         sys.exit(1)
 
 
@@ -206,10 +209,10 @@ def _allow_files(needed: int) -> None:
 
 
 def _sharpen_timers() -> None:
-    """Ask the kernel not to put timers off by the usual 50 µs, which would make planned messages late."""
+    """Ask the kernel not to delay timers by the usual 50 µs, which would make planned messages late."""
     try:
         Path("/proc/self/timerslack_ns").write_text("1")
-    except OSError:  # not Linux, or not allowed: the messages are a little later, and their latency says so
+    except OSError:  # not Linux, or not permitted: messages are sent a little later, and their latency includes it
         return
 
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoclient.load.hgrm import percentile_text
-from echoclient.load.histogram import Histogram
 from echoclient.load.latency import Latency
 from echoclient.load.recorder import COARSE, MOST_INTERVALS, Recorder, Series, Timeline, edge_of, middle_of
 
@@ -53,25 +52,13 @@ def test_a_histogram_says_what_sorting_says(times):
     assert latency.most == pytest.approx(times[-1], rel=0.002)
     assert latency.mean == pytest.approx(math.fsum(times) / len(times), rel=0.002)
     for percentile, value in latency.percentiles.items():
-        # The library's rule: the smallest value that percentile * count values, to the nearest, do not exceed.
+        # HdrHistogram's rule: the smallest value that percentile * count values, to the nearest, do not exceed.
         rank = max(int(percentile * len(times) / 100 + 0.5), 1)
         assert value == pytest.approx(times[rank - 1], rel=0.002)
 
 
 def test_nothing_measured_is_no_latency():
     assert Latency.of(Counter()) is None
-
-
-def test_a_histogram_survives_its_text():
-    histogram = Histogram.of(buckets(0.001, 0.002, 3.0))
-    again = Histogram.decode(histogram.encode())
-    assert again.curve() == histogram.curve()
-    assert again.count == 3
-
-
-def test_a_text_that_is_no_histogram_is_refused():
-    with pytest.raises(ValueError, match="not an encoded HdrHistogram"):
-        Histogram.decode("HISTnonsense")
 
 
 def test_the_percentile_text_is_in_milliseconds_and_adds_up():

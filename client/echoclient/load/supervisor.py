@@ -81,7 +81,7 @@ class WorkerProcess:
         self.output.close()
 
 
-class Group:
+class Supervisor:
     """The workers of a run, led by the thread that made it."""
 
     def __init__(self, plan: Plan, progress: Callable[[Snapshot], None] | None) -> None:

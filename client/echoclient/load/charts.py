@@ -7,8 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from echoclient.load.chart import Chart, across, even_ticks, labelled, ratio_ticks, upwards
 from echoclient.load.recorder import edge_of
+from echoclient.load.svg import Chart, across, even_ticks, labelled, ratio_ticks, upwards
 from echoclient.load.table import series
 from echoclient.load.units import count_text, time_text
 

@@ -13,14 +13,14 @@ from collections import Counter
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
+from echoclient import __version__
 from echoclient.errors import ClientError
 from echoclient.load.faults import FaultLog
-from echoclient.load.group import Group
-from echoclient.load.histogram import library
 from echoclient.load.latency import Latency
 from echoclient.load.plan import Plan, PlanError
 from echoclient.load.recorder import Timeline
 from echoclient.load.result import Process, Result
+from echoclient.load.supervisor import Supervisor
 from echoclient.load.worker import OTHER_FILES
 from echoclient.session import connect
 
@@ -51,15 +51,13 @@ def run(
     Raises:
         ClientError: the server can't be reached, or no process be started.
         PlanError: this machine's limits don't allow the plan.
-        MissingLibraryError: the extra ``client`` is not installed.
     """
-    library()
     _check_limits(plan)
     family, address = _find(plan, say)
     _check_sources(plan, family)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with contextlib.ExitStack() as stack:
-        group = Group(plan, progress)
+        group = Supervisor(plan, progress)
         stack.callback(group.end)
         for index in range(plan.processes):
             group.start(index, family, address)
@@ -104,7 +102,7 @@ def _check_sources(plan: Plan, family: int) -> None:
             raise PlanError(f"source {source}: can't be used: {(error.strerror or str(error)).lower()}") from None
 
 
-def _merge(plan: Plan, started: str, group: Group) -> Result:
+def _merge(plan: Plan, started: str, group: Supervisor) -> Result:
     result = Result(plan, started, _environment(), interrupted=group.interrupted)
     buckets: dict[str, Counter[int]] = {"latency": Counter(), "service": Counter(), "connect": Counter()}
     for worker in group.workers:
@@ -136,15 +134,8 @@ def _merge(plan: Plan, started: str, group: Group) -> Result:
 
 
 def _environment() -> dict[str, str]:
-    # Takes a quarter of the time that all other imports take together, so it waits until there is a result.
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        ours = version("echoserver")
-    except PackageNotFoundError:  # run from a checkout that is not installed
-        ours = "not installed"
     return {
-        "echoclient": ours,
+        "echoclient": __version__,
         "python": f"{platform.python_implementation()} {platform.python_version()}",
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "processors": str(os.cpu_count()),

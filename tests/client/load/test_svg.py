@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoclient.load.chart import Scale, even_ticks, ratio_ticks
+from echoclient.load.svg import Scale, even_ticks, ratio_ticks
 
 
 def test_a_scale_is_even_or_by_ratio_and_clips():

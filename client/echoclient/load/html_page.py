@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import TYPE_CHECKING
 
-from echoclient.load.figures import COLOURS, HeatScales, heat_map, percentile_chart, throughput_chart
+from echoclient.load.charts import COLOURS, HeatScales, heat_map, percentile_chart, throughput_chart
 from echoclient.load.latency import PERCENTILES
 from echoclient.load.table import bound_text, error_text, fault_line, generator_text, series
 from echoclient.load.units import count_text, megabytes_text, time_text
@@ -66,7 +66,7 @@ tr.differs td { font-weight: 600; }
 """
 
 
-def page(results: Sequence[Named]) -> str:
+def html_page(results: Sequence[Named]) -> str:
     """Return the page as HTML text.
 
     Args:

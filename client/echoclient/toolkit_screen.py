@@ -19,7 +19,7 @@ from prompt_toolkit.input.vt100 import Vt100Input
 from prompt_toolkit.styles import Style
 
 from echoclient.commands import COMMANDS, complete
-from echoclient.plain import PROMPT
+from echoclient.plain_screen import PROMPT
 from echoclient.terminal import TypeAhead
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ _STYLE = Style.from_dict({"open": "ansigreen", "half-closed": "ansiyellow", "clo
 _YELLOW, _RESET = "\x1b[33m", "\x1b[0m"
 
 
-class RichScreen:
+class ToolkitScreen:
     """A prompt and the text above it.
 
     While the prompt is on the screen, the terminal belongs to its event loop, which runs in the main thread inside
@@ -71,7 +71,7 @@ class RichScreen:
             style=_STYLE,
         )
 
-    def __enter__(self) -> RichScreen:
+    def __enter__(self) -> ToolkitScreen:
         self._type_ahead.__enter__()  # prompt_toolkit comes back to these settings after each prompt
         return self
 

@@ -1,4 +1,4 @@
-"""Workloads in which the server sets the pace: a closed loop, and connections that come and go."""
+"""Workloads whose pace the server sets: a closed loop, and a new connection for each message."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from echoclient.load.pattern import CHUNK, Sizes
 
 if TYPE_CHECKING:
     from echoclient.load.connection import Connection
-    from echoclient.load.engine import Engine
     from echoclient.load.plan import Plan
+    from echoclient.load.pool import ConnectionPool
 
 # More than any run sends: time ends it.
 _ENDLESS = 1 << 60
@@ -18,14 +18,14 @@ _ENDLESS = 1 << 60
 _LONGEST_LONE = CHUNK // 16
 
 
-class Closed:
-    """Closed loop: each reply triggers the next message on its connection."""
+class ClosedLoop:
+    """Each reply triggers the next message on its connection."""
 
     unsent = 0
 
-    def __init__(self, engine: Engine, plan: Plan, end: float, messages: int | None) -> None:
+    def __init__(self, pool: ConnectionPool, plan: Plan, end: float, messages: int | None) -> None:
         """Send until ``end`` on the monotonic clock, or ``messages`` messages."""
-        self._engine = engine
+        self._pool = pool
         self._end = end
         self._pipeline = plan.pipeline
         self._sizes = Sizes(plan.smallest, plan.largest, plan.seed)
@@ -50,20 +50,20 @@ class Closed:
             connection.issue(count, self.size, now, now)
         else:
             for _ in range(count):
-                connection.issue(1, self._sizes.of(connection.number, connection.turn), now, now)
-                connection.turn += 1
-        self._engine.send(connection)
+                connection.issue(1, self._sizes.of(connection.number, connection.drawn), now, now)
+                connection.drawn += 1
+        self._pool.send(connection)
 
     def may_open(self) -> bool:
         """Reopen while there is something to send."""
         return self.budget > 0
 
     def lost(self, connection: Connection) -> int:
-        """Return what had no reply."""
+        """Return how many messages had no reply."""
         return connection.under_way
 
     def pump(self, now: float) -> float:
-        """Nothing goes by the clock but the end."""
+        """Do nothing: only the end goes by the clock."""
         return math.inf
 
     def finished(self, now: float) -> bool:
@@ -71,32 +71,32 @@ class Closed:
         if self.budget > 0 and now < self._end:
             return False
         self.budget = 0
-        return not any(connection.under_way for connection in self._engine.connections)
+        return not any(connection.under_way for connection in self._pool.connections)
 
 
-class Churn(Closed):
-    """Connect, exchange one message, close; then again, as a new connection with the next free number."""
+class Churn(ClosedLoop):
+    """Connect, exchange one message and close; then again, as a new connection with the next free number."""
 
-    def __init__(self, engine: Engine, plan: Plan, end: float, messages: int | None) -> None:
+    def __init__(self, pool: ConnectionPool, plan: Plan, end: float, messages: int | None) -> None:
         """Open connections until ``end`` on the monotonic clock, or ``messages`` of them."""
-        super().__init__(engine, plan, end, messages)
+        super().__init__(pool, plan, end, messages)
         self._lone = False
         self._step = plan.connections
 
     def opened(self, connection: Connection, now: float) -> None:
         """Send the one message."""
-        self._engine.recorder.connect.fresh.append(now - connection.began)
+        self._pool.recorder.connect.fresh.append(now - connection.began)
         size = self._sizes.of(connection.number, 0)
         connection.issue(1, size, now, now)
-        self._engine.send(connection)
+        self._pool.send(connection)
 
     def answered(self, connection: Connection, count: int, now: float) -> None:
-        """Close, and open the next."""
+        """Close the connection and open the next."""
         if self.may_open():
-            self._engine.replace(connection, connection.number + self._step, now)
+            self._pool.replace(connection, connection.number + self._step, now)
         else:
             connection.number += self._step
-            self._engine.retire(connection)
+            self._pool.retire(connection)
 
     def may_open(self) -> bool:
         """Take one from the budget, if there is one."""
@@ -106,17 +106,17 @@ class Churn(Closed):
         return True
 
     def lost(self, connection: Connection) -> int:
-        """Count the connection as a message, even if it was never opened."""
+        """Count the connection as one message, even if it was never opened."""
         return 1
 
     def pump(self, now: float) -> float:
-        """Open those that were never opened."""
-        self._engine.open_more(now)
+        """Open the connections that were not opened yet."""
+        self._pool.open_more(now)
         return math.inf
 
     def finished(self, now: float) -> bool:
-        """Stop opening at the end; then wait for those that are open."""
+        """Stop opening at the end; then wait for the connections that are open."""
         if self.budget > 0 and now < self._end:
             return False
         self.budget = 0
-        return all(connection.descriptor < 0 for connection in self._engine.connections)
+        return all(connection.descriptor < 0 for connection in self._pool.connections)
