@@ -40,12 +40,15 @@ class FakeSocket:
     """Always has the same message to receive, and accepts every reply."""
 
     def recv(self, _size: int) -> bytes:
+        """Return the message."""
         return _MESSAGE
 
     def recv_into(self, _memory: memoryview) -> int:
+        """Claim to have received the message."""
         return len(_MESSAGE)
 
     def send(self, data: memoryview) -> int:
+        """Claim to have sent everything."""
         return len(data)
 
 

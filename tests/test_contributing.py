@@ -8,6 +8,7 @@ import tomllib
 
 import pytest
 
+from echoserver import __version__
 from support import ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text()
@@ -54,5 +55,4 @@ def test_the_files_it_names_exist():
 
 
 def test_the_changelog_has_the_version_of_the_package_and_nothing_newer():
-    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
-    assert re.findall(r"^## (.+)$", PAGES["CHANGELOG.md"], re.MULTILINE)[:2] == ["Unreleased", version]
+    assert re.findall(r"^## (.+)$", PAGES["CHANGELOG.md"], re.MULTILINE)[:2] == ["Unreleased", __version__]
