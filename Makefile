@@ -39,14 +39,14 @@ stress: $(VENV)/.installed-test  ## hostile peers, a failing system, each with i
 		echo "make: $$tool is missing: apt-get install strace util-linux" >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m stress
 
-soak: $(VENV)/.installed    ## peers of every kind against both modes, and a verdict (SECONDS=60)
+soak: $(VENV)/.installed-test  ## peers of every kind against both modes, and a verdict (SECONDS=60)
 	$(BIN)/python tests/stress/soak.py --seconds $(SECONDS)
 
 check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the histogram compared with hdrhistogram's
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_structure.py tests/client/test_structure.py tests/client/load/test_histogram.py
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py
 
 bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 12 minutes
 	$(BIN)/python -m bench --page docs/benchmarks.md
