@@ -27,7 +27,8 @@ The interleavings to survive:
 
 from __future__ import annotations
 
-from queue import Empty, SimpleQueue
+from collections.abc import Iterator
+from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 from typing import TypeVar
@@ -225,8 +226,7 @@ class Poller:
 
     def _take_messages(self) -> None:
         """Act on everything that other threads have said."""
-        while (returned := _next_of(self._returned)) is not None:
-            driver, interest = returned
+        for driver, interest in _take_all(self._returned):
             if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
                 self._timers.add(driver, driver.resume_at)
                 # It may have been asked to end before it got here, when waking it had no effect.
@@ -234,10 +234,10 @@ class Poller:
                     self._woken.put(driver.connection)
             else:
                 self._remove(driver)
-        while (arrival := _next_of(self._arrivals)) is not None:
-            self._begin(arrival)
-        while (woken := _next_of(self._woken)) is not None:
-            self._resume(woken)
+        for connection in _take_all(self._arrivals):
+            self._begin(connection)
+        for connection in _take_all(self._woken):
+            self._resume(connection)
 
     def _begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
@@ -295,8 +295,6 @@ class Poller:
             self._serve_to_end(driver)
 
 
-def _next_of(queue: SimpleQueue[T]) -> T | None:
-    try:
-        return queue.get_nowait()
-    except Empty:
-        return None
+def _take_all(queue: SimpleQueue[T]) -> Iterator[T]:
+    while not queue.empty():  # true until this thread, which alone takes from it, has taken the last one
+        yield queue.get_nowait()
