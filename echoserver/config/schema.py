@@ -53,7 +53,7 @@ class ServerConfig:
         "127.0.0.1",
         Text("HOST"),
         "Address or host name to listen on; a name stands for all of its addresses.",
-        "Only this machine can reach the default. 0.0.0.0 is every IPv4 address, :: every address of both kinds.",
+        "Only this machine can reach the default address. 0.0.0.0 is all of IPv4, :: all of both families.",
     )
     port: int = _option(
         9000,
