@@ -17,7 +17,8 @@ from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingConnection
 from echoserver.serving.interpreter import has_gil
-from server.kit import PATIENCE, Peer, scripted, tcp_pair, wait_arrived
+from server.connection_kit import tcp_pair
+from server.kit import PATIENCE, Peer, scripted, wait_arrived
 from support import Service, environment
 
 ALL = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()

@@ -57,14 +57,14 @@ def pausing(monkeypatch) -> threading.Event:
     return told
 
 
-def wait_for_phase(server, phase: int) -> Connection:
-    """Wait until the only connection is in a phase; the one state that nobody tells, so it is looked for."""
+def wait_for_state(server, state: int) -> Connection:
+    """Wait until the only connection is in a state; the one state that nobody tells, so it is looked for."""
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:
         for connection in server.connections():
-            if connection.stats.state == phase:
+            if connection.stats.state == state:
                 return connection
-    raise AssertionError(f"never {ConnectionState(phase).name.lower()}: {server.connections()}")
+    raise AssertionError(f"never {ConnectionState(state).name.lower()}: {server.connections()}")
 
 
 # -- delay, and never drop
@@ -99,7 +99,7 @@ def test_a_burst_is_not_held_back(serve, connect, way, dry):
     peer = connect(server)
     for number in range(100):
         assert peer.exchange(b"%02d" % number) == b"%02d" % number
-    wait_for_phase(server, ConnectionState.PAUSED)
+    wait_for_state(server, ConnectionState.PAUSED)
 
 
 def test_one_receive_takes_no_more_than_the_burst(serve, connect, way):
@@ -162,7 +162,7 @@ def test_the_others_do_not_wait_for_one_who_pauses(serve, connect, way, dry):
     paused = connect(server)
     assert paused.exchange(b"1") == b"1"
     assert paused.exchange(b"2") == b"2"
-    connection = wait_for_phase(server, ConnectionState.PAUSED)
+    connection = wait_for_state(server, ConnectionState.PAUSED)
     paused.send(b"3")
     wait_arrived(connection)
     for _ in range(20):  # a worker, or the poller, that waited would keep them for too long
@@ -208,7 +208,7 @@ def test_a_cut_ends_who_pauses(serve, connect, way, dry):
     server = serve(rate_limit="1B/s", rate_burst="1B", **way)
     peer = connect(server)
     assert peer.exchange(b"1") == b"1"
-    wait_for_phase(server, ConnectionState.PAUSED)
+    wait_for_state(server, ConnectionState.PAUSED)
     (connection,) = server.connections()
     connection.end(CloseReason.CUT)
     wait_until_idle(server)
@@ -339,7 +339,7 @@ def test_who_pauses_ends_at_the_longest_life(serve, connect, way, log, dry):
     server = serve(max_lifetime=LIFETIME, rate_limit="1B/s", rate_burst="1B", **way)
     peer = connect(server)
     peer.send(b"123456")
-    wait_for_phase(server, ConnectionState.PAUSED)
+    wait_for_state(server, ConnectionState.PAUSED)
     end_its_time(server)
     assert peer.read_to_end() == b"123456"  # and not in five pauses
     assert log.ended(peer)["reason"] == "expired"

@@ -247,7 +247,7 @@ def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispat
     wait_until_idle(server)
     counts = server.stats().workers
     assert counts is not None
-    served, idle = (counts.queued_turns, counts.inline_turns) if queued else (counts.inline_turns, counts.queued_turns)
+    served, idle = (counts.queued_events, counts.inline_events) if queued else (counts.inline_events, counts.queued_events)
     assert served >= 10
     assert idle == 0
     assert (counts.queued_seconds > 0) == queued
