@@ -159,6 +159,21 @@ def test_the_longest_lifetime_ends_a_connection_in_any_state(state):
     assert peer.ended == [CloseReason.EXPIRED]
 
 
+@pytest.mark.parametrize("late", [0.0, 0.39, 5.0])
+def test_after_the_longest_lifetime_a_connection_has_time_to_answer_before_it_ends_abruptly(late):
+    """However late the look is that finds it expired; moving bytes meanwhile does not prolong it."""
+    peer = FakeConnection()
+    peer.opened_at = 1000.0
+    janitor, _ = make_janitor(Limits(idle=0, write=0, handler=0, lifetime=10), peer)
+    for now in (0.0, 0.1, 0.29):
+        peer.stats.bytes_out += 1
+        janitor.look(1010 + late + now)
+        assert set(peer.ended) == {CloseReason.EXPIRED}
+        assert not peer.ended_abruptly
+    janitor.look(1010 + late + 0.31)
+    assert peer.ended_abruptly
+
+
 def test_a_lingering_connection_is_not_ended_again():
     peer = FakeConnection(state=ConnectionState.LINGERING)
     janitor, _ = make_janitor(Limits(idle=0, write=0, handler=0, lifetime=10), peer)
