@@ -31,6 +31,8 @@ def descriptors() -> dict[str, str]:
     return found
 
 
+# What makes the descriptor of a waker.
+OF_A_WAKER = "os.eventfd" if hasattr(os, "eventfd") else "socket.socketpair"
 needs_proc = pytest.mark.skipif(not os.path.exists("/proc/self/fd"), reason="needs /proc")
 
 
@@ -157,7 +159,7 @@ def test_a_start_for_which_there_are_no_threads(mode, monkeypatch, nth):
 @needs_proc
 @pytest.mark.parametrize(
     "culprit",
-    ["os.eventfd" if hasattr(os, "eventfd") else "socket.socketpair", "selectors.DefaultSelector", "select.epoll"],
+    [OF_A_WAKER, "selectors.DefaultSelector", "select.epoll"],
 )
 def test_a_start_without_descriptors_left_fails_and_leaves_nothing(mode, monkeypatch, culprit):
     def refuse(*_: object) -> None:

@@ -7,13 +7,11 @@ from time import monotonic
 
 import pytest
 
-from echoserver.handlers import find_handler
-from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import CloseReason, ConnectionState
-from echoserver.serving.blocking import BlockingConnection
 from echoserver.serving.connection import Connection
 from echoserver.serving.rate import TokenBucket
-from server.kit import ANY_CORE, PATIENCE, Gate, scripted, tcp_pair, wait_arrived, wait_until_gone, wait_until_idle
+from server.connection_kit import make_connection, serve_blocking, tcp_pair
+from server.kit import PATIENCE, Gate, scripted, wait_arrived, wait_until_gone, wait_until_idle
 
 WAYS = [
     {"mode": "threads"},
@@ -273,9 +271,9 @@ def test_a_blocked_pause_wakes_at_once(background, dry):
     """One connection by itself, in its thread: the event wakes it, not the clock."""
     served, peer = tcp_pair()
     bucket = TokenBucket(1, 1, of_bytes=True, now=monotonic())
-    connection = BlockingConnection(1, served, peer.sock.getsockname(), find_handler("echo", {}), bucket=bucket)
+    connection = make_connection(served, bucket=bucket)
     with peer:
-        serving = background(connection.serve, ReceiveBuffer(), ANY_CORE)
+        serving = background(serve_blocking, connection)
         assert peer.exchange(b"1") == b"1"
         assert connection.end(CloseReason.EXPIRED)
         assert serving.result(PATIENCE) is CloseReason.EXPIRED
@@ -318,7 +316,7 @@ def test_a_silent_peer_ends_at_the_longest_life_in_an_orderly_way(serve, connect
     assert peer.read_to_end() == b""
 
 
-def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve, connect, gate, log):
+def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve, connect, gate, log, monkeypatch):
     server = serve(gate, max_lifetime=LIFETIME)
     peer = connect(server)
     peer.send(b"one")
@@ -326,10 +324,16 @@ def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve,
     peer.send(b"two")
     (connection,) = server.connections()
     wait_arrived(connection, len(b"two"))
-    asked = threading.Event()
-    connection.when_ended(asked.set)
+    asked, end = threading.Event(), Connection.end
+
+    def end_and_say_so(connection: Connection, reason: CloseReason, *, abruptly: bool = False) -> bool:
+        outcome = end(connection, reason, abruptly=abruptly)
+        asked.set()
+        return outcome
+
+    monkeypatch.setattr(Connection, "end", end_and_say_so)
     end_its_time(server)
-    assert connection.ending is not None or asked.wait(PATIENCE)
+    assert asked.wait(PATIENCE)
     gate.open()
     assert peer.read_to_break() == b"onetwo"
     assert log.ended(peer)["reason"] == "expired"
