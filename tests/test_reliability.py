@@ -1,4 +1,4 @@
-"""The page about reliability, held to the tests and the options that it names."""
+"""Checks the reliability page against the tests and options that it names."""
 
 from __future__ import annotations
 

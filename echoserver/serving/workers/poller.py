@@ -18,7 +18,6 @@ The interleavings to survive:
   is armed.
 * Another thread ends a connection that pauses. It wakes the connection after asking it to end; the poller looks for a
   request to end after letting a connection pause. Whichever comes second sees the other.
-* A drain while the queue is full. The poller waits for a place until the workers have made one.
 * A stop while every worker is held by its handler. The poller waits for no place, serves what no worker holds to its
   end, and ends. A worker that returns later finds it gone and ends its connection itself; a lock decides which of the
   two does.
@@ -28,7 +27,8 @@ The interleavings to survive:
 
 from __future__ import annotations
 
-from queue import Empty, SimpleQueue
+from collections.abc import Iterator
+from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
 from typing import TypeVar
@@ -147,43 +147,41 @@ class Poller:
         try:
             hold_back_sigpipe()
             self._affinity.pin()
-            while not self.stopping.is_set():
-                self._poll()
+            self._poll()
             self._shut_down()
         except BaseException as error:  # noqa: BLE001 - a defect; without a poller nothing is served, so the server must end
             self._lifecycle.fail(error)
 
     def _poll(self) -> None:
-        """Wait for events and serve them, until the server stops or an error comes in between."""
+        """Wait for events and serve them, until the server stops."""
         poll, drivers, ready, timers = self._set.poll, self._drivers, self._ready, self._timers
         buffer, waker, stopping = self._buffer, self._waker.fileno(), self.stopping
-        driver = None
-        try:
-            while not stopping.is_set():
-                events = poll(-1 if timers is None else timers.timeout(monotonic()), _EVENTS_A_BATCH)
-                woken = False
-                for descriptor, _ in events:
-                    driver = drivers.get(descriptor)
-                    if driver is None:
-                        # The waker, or a late event of a connection that ended earlier in this batch.
-                        woken = woken or descriptor == waker
-                    elif ready is not None:
+        while not stopping.is_set():
+            events = poll(-1 if timers is None else timers.timeout(monotonic()), _EVENTS_A_BATCH)
+            woken = False
+            for descriptor, _ in events:
+                driver = drivers.get(descriptor)
+                if driver is None:
+                    # The waker, or a late event of a connection that ended earlier in this batch.
+                    woken = woken or descriptor == waker
+                    continue
+                try:
+                    if ready is not None:
                         if not driver.queued:  # as it may be since it was woken; giving it back arms it again
                             self._queue(driver)
                     elif (interest := driver.on_ready(buffer)) is not driver.registered:
                         self._update(driver, interest)
-                driver = None  # or it, and its handler, would live until the next event
-                if ready is None:
-                    self.events += len(events) - woken
-                if woken:
-                    # After the batch, so that within it a descriptor number means one connection.
-                    self._waker.clear()
-                    self._take_messages()
-                if timers is not None:
-                    self._take_due(timers)
-        except MemoryError as error:  # it costs the connection it came with; the rest of the batch comes again
-            if driver is not None:
-                self._kill(driver, error)
+                except MemoryError as error:  # it costs this connection, and not the others of the batch
+                    self._kill(driver, error)
+            driver = None  # or it, and its handler, would live until the next event
+            if ready is None:
+                self.events += len(events) - woken
+            if woken:
+                # After the batch, so that within it a descriptor number means one connection.
+                self._waker.clear()
+                self._take_messages()
+            if timers is not None:
+                self._take_due(timers)
 
     def _queue(self, driver: NonBlockingDriver) -> None:
         """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
@@ -210,7 +208,7 @@ class Poller:
         self._lifecycle.begin_close(driver.connection)
 
     def _serve(self, driver: NonBlockingDriver) -> None:
-        """Serve an event that did not come from epoll: the first, the end of a pause, or a request to end."""
+        """Serve an event that epoll has not told of: the first, the end of a pause, or a request to end."""
         try:
             if self._ready is None:
                 self._update(driver, driver.on_ready(self._buffer))
@@ -228,8 +226,7 @@ class Poller:
 
     def _take_messages(self) -> None:
         """Act on everything that other threads have said."""
-        while (returned := _next_of(self._returned)) is not None:
-            driver, interest = returned
+        for driver, interest in _take_all(self._returned):
             if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
                 self._timers.add(driver, driver.resume_at)
                 # It may have been asked to end before it got here, when waking it had no effect.
@@ -237,10 +234,10 @@ class Poller:
                     self._woken.put(driver.connection)
             else:
                 self._remove(driver)
-        while (arrival := _next_of(self._arrivals)) is not None:
-            self._begin(arrival)
-        while (woken := _next_of(self._woken)) is not None:
-            self._resume(woken)
+        for connection in _take_all(self._arrivals):
+            self._begin(connection)
+        for connection in _take_all(self._woken):
+            self._resume(connection)
 
     def _begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
@@ -293,13 +290,11 @@ class Poller:
             self._gone = True
         # From here on a worker that returns ends its connection itself.
         self._take_messages()
-        left = [driver for driver in self._drivers.values() if not driver.queued]
-        for driver in left + ([] if self._ready is None else self._ready.take_left()):
+        queued = [] if self._ready is None else self._ready.take_left()
+        for driver in [driver for driver in self._drivers.values() if not driver.queued] + queued:
             self._serve_to_end(driver)
 
 
-def _next_of(queue: SimpleQueue[T]) -> T | None:
-    try:
-        return queue.get_nowait()
-    except Empty:
-        return None
+def _take_all(queue: SimpleQueue[T]) -> Iterator[T]:
+    while not queue.empty():  # true until this thread, which alone takes from it, has taken the last one
+        yield queue.get_nowait()

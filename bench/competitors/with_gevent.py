@@ -1,4 +1,4 @@
-"""A greenlet per connection: gevent's StreamServer."""
+"""One greenlet per connection: gevent's StreamServer."""
 
 from __future__ import annotations
 

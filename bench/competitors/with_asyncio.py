@@ -1,4 +1,4 @@
-"""An asyncio protocol, on asyncio's own event loop or on uvloop's. Both set TCP_NODELAY by themselves."""
+"""An asyncio protocol, on asyncio's own event loop or on uvloop's. Both set TCP_NODELAY themselves."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The standard library's thread per connection: socketserver.ThreadingTCPServer."""
+"""One thread per connection from the standard library: socketserver.ThreadingTCPServer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class _Server(socketserver.ThreadingTCPServer):
     request_queue_size = 1024
 
     def handle_error(self, request: object, client_address: object) -> None:
-        """Leave a connection that its peer has reset without a traceback, as the other peers do."""
+        """Print no traceback for a connection that its peer has reset, as the other servers don't."""
 
 
 if __name__ == "__main__":
