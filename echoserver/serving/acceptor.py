@@ -11,6 +11,7 @@ import select
 import selectors
 import socket
 import sys
+from contextlib import ExitStack
 from threading import Event, Thread
 
 from structlog.typing import FilteringBoundLogger
@@ -93,15 +94,20 @@ class Acceptor:
         Raises
         ------
         OSError
-            There are no descriptors left.
+            There are no descriptors left. The listeners have been closed.
 
         """
-        self._listeners = listeners
-        self._waker = self._admission.waker = Waker()
-        self._selector = selectors.DefaultSelector()
-        for listener in listeners:
-            self._selector.register(listener, selectors.EVENT_READ, listener)
-        self._selector.register(self._waker.fileno(), selectors.EVENT_READ)
+        with ExitStack() as undo:
+            for listener in listeners:
+                undo.callback(listener.close)
+            self._waker = self._admission.waker = Waker()
+            undo.callback(self._waker.close)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            for listener in listeners:
+                self._selector.register(listener, selectors.EVENT_READ, listener)
+            self._selector.register(self._waker.fileno(), selectors.EVENT_READ)
+            self._listeners = listeners
+            undo.pop_all()
 
     def start(self) -> None:
         """Start the thread."""

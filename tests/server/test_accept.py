@@ -11,6 +11,7 @@ from time import monotonic
 
 import pytest
 
+import echoserver.net.transport
 import echoserver.server
 import echoserver.serving.acceptor
 from echoserver import Server
@@ -247,7 +248,7 @@ class Broken(socket.socket):
 
 
 def test_a_socket_that_is_broken_from_the_start(serve, connect, listeners, log, monkeypatch):
-    monkeypatch.setattr(echoserver.server, "_ACCEPTED_BLOCKING", False)  # as on other systems than Linux
+    monkeypatch.setattr(echoserver.net.transport, "_ACCEPTED_BLOCKING", False)  # as on other systems than Linux
     server = serve(max_connections=1)
     listeners[0].wraps = Broken
     for _ in range(3):

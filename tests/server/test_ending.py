@@ -575,7 +575,7 @@ def test_a_peer_that_is_seen_off_does_not_keep_the_poller_awake(serve, connect, 
     assert peer.read_to_end() == b""
     peer.send(b"unwanted" * 1000)
     assert log.ended(peer)["reason"] == "handler"
-    assert server.stats().workers.inline_turns <= 4
+    assert server.stats().workers.inline_events <= 4
 
 
 # -- the server ends it

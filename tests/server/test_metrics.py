@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections import Counter
 
-import pytest
-
 from echoserver.observe.metrics import CloseReason, ConnectionState, ConnectionStats, Metrics, Snapshot
 from server.kit import PATIENCE, Peer, scripted, wait_until_idle
 
@@ -43,20 +41,33 @@ def test_a_new_connection_is_receiving():
     assert ConnectionState(stats.state).name.lower() == "receiving"
 
 
-def test_a_connection_that_was_never_opened_is_a_defect_that_shows():
+def test_a_connection_that_was_never_opened_is_not_counted_as_closed():
     metrics = Metrics()
-    with pytest.raises(KeyError):
-        metrics.closed(ConnectionStats(), CloseReason.FINISHED)
+    assert metrics.closed(ConnectionStats(), CloseReason.FINISHED) is False
     assert metrics.snapshot().accepted == metrics.snapshot().closed["finished"] == 0
 
 
-def test_a_connection_that_is_closed_twice_is_a_defect_that_shows():
+def test_a_connection_that_is_closed_twice_is_counted_once():
     metrics, stats = Metrics(), ConnectionStats()
     metrics.opened(stats)
-    metrics.closed(stats, CloseReason.EOF)
-    with pytest.raises(KeyError):
-        metrics.closed(stats, CloseReason.EOF)
-    assert metrics.snapshot().accepted == 1  # and the semaphore has been given back
+    stats.bytes_in = 3
+    assert metrics.closed(stats, CloseReason.EOF) is True
+    assert metrics.closed(stats, CloseReason.CUT) is False
+    snapshot = metrics.snapshot()
+    assert (snapshot.accepted, snapshot.active, snapshot.bytes_in) == (1, 0, 3)
+    assert (snapshot.closed["eof"], snapshot.closed["cut"]) == (1, 0)
+
+
+def test_of_many_threads_that_close_a_connection_one_counts_it(background):
+    metrics, stats, together = Metrics(), ConnectionStats(), threading.Barrier(8)
+    metrics.opened(stats)
+
+    def close() -> bool:
+        together.wait(PATIENCE)
+        return metrics.closed(stats, CloseReason.EOF)
+
+    assert sorted(future.result(PATIENCE) for future in [background(close) for _ in range(8)]) == [False] * 7 + [True]
+    assert metrics.snapshot().closed["eof"] == 1
 
 
 def test_rejected_and_held_are_counted_apart():
