@@ -126,7 +126,7 @@ def make_driver(driver: type[NonBlockingDriver], sock: socket.socket) -> NonBloc
     """Return a driver of an echo connection over this socket, past its greeting."""
     address = (HOST, 1)
     session = Session(find_handler("echo", {}), address)
-    made = driver(Connection(1, address, PlainTransport(sock), session, _NoLease()))
+    made = driver(Connection(1, address, "", PlainTransport(sock), session, _NoLease()))
     made.on_ready(ReceiveBuffer())
     return made
 

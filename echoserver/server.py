@@ -10,21 +10,22 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from threading import Event, RLock, Thread, current_thread
+from threading import Event, RLock, current_thread
 from types import TracebackType
-from typing import Protocol, Self
+from typing import Self
 
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline
 from echoserver.config import ServerConfig
 from echoserver.errors import BindError, ConfigError
-from echoserver.handlers import HandlerFactory, find_handler
-from echoserver.net.endpoint import Endpoint
-from echoserver.net.listener import adopt, listen
+from echoserver.handlers import find_handler
+from echoserver.net.endpoint import TcpEndpoint
+from echoserver.net.inherited import adopt
+from echoserver.net.listener import Listener, endpoint_of, listen_on_all
 from echoserver.net.splice import PipePool, can_splice
 from echoserver.observe.logs import library_logger
-from echoserver.observe.metrics import Metrics, Snapshot, WorkerSnapshot
+from echoserver.observe.metrics import Metrics, Snapshot
 from echoserver.serving.acceptor import Acceptor
 from echoserver.serving.admission import Admission
 from echoserver.serving.affinity import Affinity
@@ -33,29 +34,12 @@ from echoserver.serving.drain import drain
 from echoserver.serving.janitor import Janitor
 from echoserver.serving.lifecycle import Lifecycle, Recipe
 from echoserver.serving.limits import Limits
+from echoserver.serving.modes import make_mode, serves_inline
 from echoserver.serving.registry import ConnectionRegistry
-from echoserver.serving.threads import ServingThreads
-from echoserver.serving.workers.poller import Poller
-from echoserver.serving.workers.pool import Workers
-from echoserver.serving.workers.ready import ReadyQueue
 
 _GRACE_AFTER_FAILED_START = 0.4
 _GRACE_WHEN_STUCK = 0.2
 _GRACE_TO_END = 5.0
-_LEAST_WORKERS, _WORKERS_PER_CORE = 8, 4
-
-
-class _Mode(Protocol):
-    """How connections get their threads: `ServingThreads` or `Workers`."""
-
-    blocking: bool
-
-    def start(self) -> None: ...
-    def assign(self, connection: Connection) -> None: ...
-    def serves_in(self, thread: Thread) -> bool: ...
-    def maintain(self) -> None: ...
-    def counts(self) -> WorkerSnapshot | None: ...
-    def stop(self, deadline: Deadline) -> list[Thread]: ...
 
 
 class Server:
@@ -90,38 +74,30 @@ class Server:
     ) -> None:
         self.config = config or ServerConfig()
         self._log = log or library_logger()
-        self._listeners = None if listeners is None else [adopt(listener) for listener in listeners]
-        if self._listeners == []:
+        self._given = None if listeners is None else [adopt(listener) for listener in listeners]
+        self._listeners: list[Listener] = []
+        if self._given == []:
             raise ConfigError("listeners is refused: must have at least one listening socket")
         self._factory = find_handler(self.config.handler, self.config.handler_options)
-        inline = _serves_inline(self.config, self._factory)
+        inline = serves_inline(self.config, self._factory)
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
         self._metrics = Metrics()
         self._registry = ConnectionRegistry()
         recipe = Recipe(self._factory, self._pipes, self.config.rate_limit, self.config.rate_burst)
         self._lifecycle = Lifecycle(recipe, self._metrics, self._log)
         self._affinity = Affinity(self.config.cores, lock_bound=not self._factory.blocking and not inline)
-        self._mode = self._lifecycle.mode = self._make_mode(inline=inline)
+        self._mode = self._lifecycle.mode = make_mode(
+            self.config, self._lifecycle, self._affinity, self._log, inline=inline
+        )
         self._janitor = Janitor(self._registry, _limits(self.config), self._lifecycle, self._mode.maintain)
         self._admission = Admission(self.config, self._metrics, self._registry)
         self._acceptor = Acceptor(self.config, self._admission, self._lifecycle, self._log, self._affinity)
         # Guards the change from one state of life to the next; re-entrant, since `start` calls `stop` if it fails.
         self._state_lock = RLock()
-        self._endpoints: list[Endpoint] = []
         self._started = False
         self._stopped = False
         self._deadline = Deadline(0)  # when the drain ends; replaced by `stop`, and brought forward by `cut`
         self._cutting = Event()
-
-    def _make_mode(self, *, inline: bool) -> _Mode:
-        config, lifecycle = self.config, self._lifecycle
-        if config.mode == "threads":
-            return ServingThreads(lifecycle, self._affinity)
-        ready = ReadyQueue(config.queue_order, config.queue_size, self._log)
-        limited = bool(config.rate_limit.count)
-        poller = Poller(None if inline else ready, limited=limited, lifecycle=lifecycle, affinity=self._affinity)
-        count = config.workers or max(_LEAST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
-        return Workers(poller, ready, count=0 if inline else count, affinity=self._affinity, log=self._log)
 
     # -- start
 
@@ -139,12 +115,13 @@ class Server:
         with self._state_lock:
             if self._started or self._stopped:
                 raise RuntimeError("a server is started once; make a new one")
-            endpoint = Endpoint(self.config.host, self.config.port)
-            listeners = self._listeners or listen(endpoint, self.config.backlog)
+            if self._given is None:
+                self._listeners = listen_on_all(self.config.endpoints, self.config.backlog, os.environ)
+            else:
+                self._listeners = [Listener(sock, endpoint_of(sock), made_here=False) for sock in self._given]
             self._started = True
             try:
-                self._acceptor.adopt(listeners)
-                self._endpoints = [Endpoint.of(listener) for listener in listeners]
+                self._acceptor.adopt(self._listeners)
                 self._mode.start()
                 self._janitor.start()
                 self._acceptor.start()
@@ -152,12 +129,14 @@ class Server:
                 self.stop(_GRACE_AFTER_FAILED_START)
                 raise
         pinned = {} if self._affinity.core is None else {"core": self._affinity.core}
-        for endpoint in self._endpoints:
+        for listener in self._listeners:
+            endpoint = listener.endpoint
+            where = {"host": endpoint.host, "port": endpoint.port} if isinstance(endpoint, TcpEndpoint) else {}
             self._log.info(
                 "listening",
-                address=str(endpoint),
-                host=endpoint.host,
-                port=endpoint.port,
+                endpoint=str(endpoint),
+                address=endpoint.address,
+                **where,
                 handler=self._factory.name,
                 mode=self.config.mode,
                 **pinned,
@@ -167,15 +146,26 @@ class Server:
 
     @property
     def address(self) -> tuple[str, int]:
-        """The first address listened on, with the real port."""
+        """The first TCP address listened on, with the real port."""
+        if not self.addresses:
+            raise RuntimeError(f"the server listens on no TCP address, but on {', '.join(self.endpoints)}")
         return self.addresses[0]
 
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
-        """All addresses listened on."""
-        if not self._endpoints:
+        """All TCP addresses listened on."""
+        endpoints = [listener.endpoint for listener in self._opened()]
+        return tuple((entry.host, entry.port) for entry in endpoints if isinstance(entry, TcpEndpoint))
+
+    @property
+    def endpoints(self) -> Sequence[str]:
+        """Everything listened on, as `--listen` writes it."""
+        return tuple(str(listener.endpoint) for listener in self._opened())
+
+    def _opened(self) -> list[Listener]:
+        if not self._listeners:
             raise RuntimeError("the server has not been started")
-        return tuple((endpoint.host, endpoint.port) for endpoint in self._endpoints)
+        return self._listeners
 
     def stats(self) -> Snapshot:
         """Return all counters as they were at one moment."""
@@ -273,19 +263,6 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _serves_inline(config: ServerConfig, factory: HandlerFactory) -> bool:
-    """Return whether the poller calls the handler."""
-    if config.mode != "workers" or config.dispatch == "queue":
-        return False
-    if config.dispatch == "inline" and factory.blocking:
-        problem = (
-            f"inline is refused: the handler {factory.name} may block, and would hold up all peers; "
-            "must be auto or queue"
-        )
-        raise ConfigError(problem, key="dispatch")
-    return not factory.blocking
 
 
 def _limits(config: ServerConfig) -> Limits:

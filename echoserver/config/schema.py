@@ -13,6 +13,7 @@ from echoserver.config.values import (
     AmountKind,
     Choice,
     Duration,
+    Endpoints,
     HandlerName,
     Kind,
     Networks,
@@ -25,6 +26,7 @@ from echoserver.config.values import (
 )
 from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerSpec
+from echoserver.net.endpoint import Endpoint, TcpEndpoint
 
 T = TypeVar("T")
 
@@ -60,6 +62,12 @@ class ServerConfig:
         Whole(0, 65535, "PORT"),
         "Port to listen on; 0 takes a free one.",
         "Ports from 1024 need no privilege. The log line `listening` shows the port in use.",
+    )
+    listen: tuple[Endpoint, ...] = _option(
+        (),
+        Endpoints(),
+        "What to listen on instead of host and port: tcp://HOST:PORT, unix:/PATH, fd:NUMBER, systemd:NAME. Repeatable.",
+        "All endpoints share the limits. A unix socket's file gets the mode 0660, or that of unix:/PATH?mode=0600.",
     )
     handler: HandlerSpec = _option(
         cast("HandlerSpec", "echo"),
@@ -215,6 +223,15 @@ class ServerConfig:
             unit = "bytes, such as 64kB" if rate.of_bytes else "messages, such as 100"
             problem = f"{str(burst)!r} is refused: must be {unit}, since rate_limit is {rate}"
             raise ConfigError(problem, key="rate_burst")
+        if self.listen:
+            for name in ("host", "port"):
+                if getattr(self, name) != getattr(ServerConfig, name):
+                    raise ConfigError(f"can't be combined with {name}; write it as tcp://HOST:PORT", key="listen")
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """What to listen on: `listen`, or `host` and `port`."""
+        return self.listen or (TcpEndpoint(self.host, self.port),)
 
 
 def options() -> Iterator[tuple[str, Option[Any]]]:

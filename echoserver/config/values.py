@@ -14,6 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
 from echoserver.config.rates import Amount, Rate
+from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint, parse_endpoint
 
 T = TypeVar("T")
 _SHOWN = 80
@@ -247,6 +248,38 @@ class Networks(Kind[tuple[IPv4Network | IPv6Network, ...]]):
             return ip_network(entry if isinstance(entry, str) else "")
         except ValueError:
             raise ValueError(self.allowed) from None
+
+
+class Endpoints(Kind[tuple[Endpoint, ...]]):
+    """What to listen on: a flag for each; in the environment, a line for each."""
+
+    metavar = "ENDPOINT"
+    allowed = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME (in a file, a list)"
+    many = True
+
+    def check(self, value: object) -> tuple[Endpoint, ...]:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise ValueError(self.allowed)
+        endpoints = tuple(self._endpoint(entry) for entry in value)
+        if len(set(map(str, endpoints))) < len(endpoints):
+            raise ValueError("different from one another")
+        return endpoints
+
+    def parse(self, text: str) -> tuple[Endpoint, ...]:
+        return self.check(text.removesuffix("\n").split("\n"))
+
+    def parse_all(self, texts: Sequence[str]) -> tuple[Endpoint, ...]:
+        return self.check(texts)
+
+    def show(self, value: tuple[Endpoint, ...]) -> object:
+        return [str(endpoint) for endpoint in value]
+
+    def _endpoint(self, entry: object) -> Endpoint:
+        if isinstance(entry, TcpEndpoint | UnixEndpoint | InheritedEndpoint):
+            return entry
+        if not isinstance(entry, str):
+            raise ValueError(self.allowed)
+        return parse_endpoint(entry)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,162 +1,101 @@
-"""Sockets that listen: bound here, or adopted from somebody else."""
+"""Listeners: sockets that accept, bound here, inherited, or adopted from a caller."""
 
 from __future__ import annotations
 
-import errno
-import os
 import socket
+from collections.abc import Mapping, Sequence
 
-from echoserver.errors import BindError, ConfigError
-from echoserver.net.endpoint import Endpoint, format_address
-
-_SockAddr = tuple[str | int | bytes, ...]
-
-_REMEDIES = {
-    errno.EADDRINUSE: "another program listens there: stop it (ss -ltnp shows which), or choose another port",
-    errno.EACCES: "not permitted: ports below 1024 need a privilege (CAP_NET_BIND_SERVICE); choose a higher one",
-    errno.EADDRNOTAVAIL: "no interface of this machine has this address; 0.0.0.0 is all of them",
-}
-# A name may resolve to an address that this machine doesn't have, such as ::1 in a container without IPv6.
-_SKIPPED = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-_TRIES_FOR_A_COMMON_PORT = 20
+from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint, format_address
+from echoserver.net.inherited import inherit
+from echoserver.net.tcp import listen_tcp
+from echoserver.net.unix import identity, listen_unix, remove
 
 
-def listen(endpoint: Endpoint, backlog: int) -> list[socket.socket]:
-    """Listen on every address of the endpoint's host, all with the same port.
+class Listener:
+    """A listening socket and where it listens.
+
+    Parameters
+    ----------
+    sock:
+        A listening, non-blocking socket. The listener closes it, and never shuts it down: other processes may listen on
+        it too.
+    endpoint:
+        Where it listens, with the real port. A unix socket that has been bound here goes by the path of its endpoint.
+    made_here:
+        Whether this process has bound it, and so removes the file of a unix socket at the end.
+
+    """
+
+    __slots__ = ("_file", "endpoint", "name", "sock")
+
+    def __init__(self, sock: socket.socket, endpoint: Endpoint, *, made_here: bool) -> None:
+        self.sock = sock
+        self.endpoint = endpoint
+        self.name = str(endpoint)
+        """The endpoint as text, made once for all connections."""
+        self._file = identity(endpoint.path) if made_here and isinstance(endpoint, UnixEndpoint) else None
+
+    def fileno(self) -> int:
+        """Return the descriptor."""
+        return self.sock.fileno()
+
+    def close(self) -> None:
+        """Close the socket, and remove the file that came with it."""
+        if isinstance(self.endpoint, UnixEndpoint):
+            remove(self.endpoint.path, self._file)
+            self._file = None
+        self.sock.close()
+
+
+def listen(endpoint: Endpoint, backlog: int, environment: Mapping[str, str]) -> list[Listener]:
+    """Listen on an endpoint.
 
     Parameters
     ----------
     endpoint:
-        The host is an IPv4 or IPv6 address, or a name; `::` listens on all addresses of both families. The port 0
-        takes a free one.
+        Where to listen. A host name stands for all of its addresses.
     backlog:
-        How many peers the kernel keeps waiting (listen(2)).
+        How many peers the kernel keeps waiting (listen(2)); a socket that was inherited has its own.
+    environment:
+        Where systemd says what it has passed.
 
     Returns
     -------
-    list of socket.socket
-        Listening, non-blocking sockets; at least one.
+    list of Listener
+        At least one.
 
     Raises
     ------
     BindError
-        There is no such host, or none of its addresses can be listened on.
-
-    """
-    port = endpoint.port
-    addresses = _resolve(endpoint)
-    for tries_left in reversed(range(_TRIES_FOR_A_COMMON_PORT)):
-        try:
-            return _listen_on_all(addresses, port, backlog)
-        except _PortTakenError as taken:
-            # The kernel chose a port that is free on the first address but not on the second: let it choose another.
-            if port or not tries_left:
-                raise taken.error from None
-    raise AssertionError("the last try returns or raises")
-
-
-def adopt(sock: socket.socket) -> socket.socket:
-    """Prepare a listening socket that somebody else bound, and return it.
-
-    It becomes non-blocking. Where it is TCP, what it accepts answers without delay (TCP_NODELAY) and receives urgent
-    data in its place (SO_OOBINLINE). Other processes may listen on it too, so it is never shut down.
-
-    Raises
-    ------
+        It cannot be listened on.
     ConfigError
-        It is closed, is no stream socket, or doesn't listen.
+        There is no such inherited socket.
 
     """
-    number = sock.fileno()
+    if isinstance(endpoint, UnixEndpoint):
+        return [Listener(listen_unix(endpoint, backlog), endpoint, made_here=True)]
+    if isinstance(endpoint, InheritedEndpoint):
+        return [Listener(sock, endpoint_of(sock), made_here=False) for sock in inherit(endpoint, environment)]
+    return [Listener(sock, TcpEndpoint.of(sock), made_here=True) for sock in listen_tcp(endpoint, backlog)]
+
+
+def listen_on_all(endpoints: Sequence[Endpoint], backlog: int, environment: Mapping[str, str]) -> list[Listener]:
+    """Listen on several endpoints, or on none of them. Parameters and errors are those of `listen`."""
+    listeners: dict[Endpoint, list[Listener]] = {}
     try:
-        # The kernel's word, since Python's is only what the caller said when making the object.
-        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
-            raise _refusal(number, "it is not a stream socket")
-        if hasattr(socket, "SO_ACCEPTCONN") and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
-            raise _refusal(number, "it does not listen")
-        _set_options(sock)
-    except OSError as error:
-        problem = "it is closed" if error.errno == errno.EBADF else os.strerror(error.errno or 0)
-        raise _refusal(number, problem) from None
-    return sock
-
-
-def _refusal(number: int, problem: str) -> ConfigError:
-    return ConfigError(f"cannot accept on socket {number}: {problem}; must be a stream socket that listens")
-
-
-class _PortTakenError(Exception):
-    def __init__(self, error: BindError) -> None:
-        self.error = error
-
-
-def _resolve(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, _SockAddr]]:
-    host, port = endpoint.host, endpoint.port
-    try:
-        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    except (OSError, UnicodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "not a valid host name"
-        raise BindError(
-            f"cannot listen on {host!r}: {reason}; give an address of this machine, or a name that has one"
-        ) from None
-    # In the resolver's order (RFC 6724).
-    return list(dict.fromkeys((family, tuple(sockaddr)) for family, _, _, _, sockaddr in found))
-
-
-def _listen_on_all(
-    addresses: list[tuple[socket.AddressFamily, _SockAddr]], port: int, backlog: int
-) -> list[socket.socket]:
-    listeners: list[socket.socket] = []
-    skipped: BindError | None = None
-    try:
-        for family, (host, _, *rest) in addresses:
-            try:
-                listeners.append(_listen_on(family, (host, port, *rest), backlog))
-            except OSError as error:
-                refusal = BindError(f"cannot listen on {format_address((host, port))}: {_remedy(error)}")
-                if error.errno in _SKIPPED:
-                    skipped = refusal
-                elif error.errno == errno.EADDRINUSE and listeners:
-                    raise _PortTakenError(refusal) from error
-                else:
-                    raise refusal from error
-            else:
-                port = listeners[0].getsockname()[1]
-        if not listeners:
-            raise skipped or BindError("cannot listen: the host has no address")
+        # Inherited sockets first: one that is not there is refused before anything has been bound.
+        for endpoint in sorted(endpoints, key=lambda endpoint: not isinstance(endpoint, InheritedEndpoint)):
+            listeners[endpoint] = listen(endpoint, backlog, environment)
     except BaseException:
-        for listener in listeners:
-            listener.close()
+        for opened in listeners.values():
+            for listener in opened:
+                listener.close()
         raise
-    return listeners
+    return [listener for endpoint in endpoints for listener in listeners[endpoint]]
 
 
-def _listen_on(family: socket.AddressFamily, sockaddr: _SockAddr, backlog: int) -> socket.socket:
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        # A server that has just stopped leaves connections in TIME_WAIT, which would block its port for a minute.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if family == socket.AF_INET6:
-            # `::` takes both families. A specific address must not, so that IPv4 can have the same port.
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, sockaddr[0] != "::")
-        listener.bind(sockaddr)
-        listener.listen(backlog)
-        _set_options(listener)
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _set_options(listener: socket.socket) -> None:
-    # A peer that gives up after the kernel has reported it must not block the accept (accept(2), NOTES).
-    listener.setblocking(False)
-    if listener.family in (socket.AF_INET, socket.AF_INET6):
-        # Accepted sockets inherit both, which saves two calls for each. Replies are whole messages: waiting to fill a
-        # segment would only delay them. And urgent data is answered in its place (RFC 6093).
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-
-
-def _remedy(error: OSError) -> str:
-    return _REMEDIES.get(error.errno or 0) or os.strerror(error.errno or 0)
+def endpoint_of(sock: socket.socket) -> TcpEndpoint | UnixEndpoint:
+    """Return where a socket listens that was not bound here."""
+    if sock.family == socket.AF_UNIX:
+        return UnixEndpoint(format_address(sock.getsockname()))
+    return TcpEndpoint.of(sock)

@@ -26,6 +26,10 @@ class LoggedConnection(Protocol):
         """The peer's address as `host:port`."""
 
     @property
+    def endpoint(self) -> str:
+        """What the peer has connected to."""
+
+    @property
     def stats(self) -> ConnectionStats:
         """What it has moved."""
 
@@ -52,6 +56,7 @@ def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
     facts = {
         "id": connection.number,
         "peer": connection.peer,
+        "endpoint": connection.endpoint,
         "bytes_in": stats.bytes_in,
         "bytes_out": stats.bytes_out,
         "replies": stats.replies,
@@ -77,6 +82,7 @@ def log_stuck(log: FilteringBoundLogger, connection: LoggedConnection, handler_n
         "handler stuck",
         id=connection.number,
         peer=connection.peer,
+        endpoint=connection.endpoint,
         handler=handler_name,
         thread=thread,
         stack=_stack_of(connection.served_by),

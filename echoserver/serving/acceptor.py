@@ -18,6 +18,8 @@ from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
+from echoserver.net.listener import Listener
+from echoserver.net.unix import peer_process
 from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.admission import Admission, Lease
@@ -77,7 +79,7 @@ class Acceptor:
         self._lifecycle = lifecycle
         self._log = log
         self._affinity = affinity
-        self._listeners: list[socket.socket] = []
+        self._listeners: list[Listener] = []
         self._thread = Thread(target=self._run, name="acceptor", daemon=True)
         self._stopping = Event()
         self._deadline = Deadline(0)  # how long peers in the kernel's queue are accepted; set before `_stopping`
@@ -86,7 +88,7 @@ class Acceptor:
         self._warn_host = Throttle(1.0)
         self._warn_shortage = Throttle(1.0)
 
-    def adopt(self, listeners: list[socket.socket]) -> None:
+    def adopt(self, listeners: list[Listener]) -> None:
         """Take over the listeners: from here on `stop` closes them.
 
         All descriptors that accepting needs are made here, so that it goes on where there are none left.
@@ -167,7 +169,7 @@ class Acceptor:
         if self._listeners:
             self._selector.close()
 
-    def _accept_some(self, listener: socket.socket) -> None:
+    def _accept_some(self, listener: Listener) -> None:
         """Accept what waits at this listener, up to a number that still gives the other listeners their turn."""
         for accepted in range(_ACCEPTS_IN_A_ROW):
             if self._stopping.is_set():
@@ -191,10 +193,10 @@ class Acceptor:
                 if lease is None or not self._accept(listener, lease):
                     break
 
-    def _accept(self, listener: socket.socket, lease: Lease) -> bool:
+    def _accept(self, listener: Listener, lease: Lease) -> bool:
         """Accept one peer; return whether to try for another."""
         try:
-            sock, address = listener.accept()
+            sock, address = listener.sock.accept()
         except OSError as error:
             lease.release()
             if error.errno in _SHORTAGE:
@@ -207,11 +209,13 @@ class Acceptor:
         except BaseException:  # no memory
             lease.release()
             raise
-        if not lease.enter_host(address[0] if isinstance(address, tuple) else ""):
+        if not isinstance(address, tuple):  # a unix socket: its peers are processes of this machine, and no hosts
+            address = peer_process(sock)
+        elif not lease.enter_host(address[0]):
             lease.release()
             self._reject(sock, address[0])
             return True
-        connection = self._lifecycle.admit(sock, address, lease)
+        connection = self._lifecycle.admit(sock, address, listener.name, lease)
         if connection is not None and self._stopping.is_set():
             connection.end(CloseReason.DRAINED)
         return True
@@ -225,7 +229,7 @@ class Acceptor:
         self._admission.metrics.rejected()
         sock.close()
 
-    def _at_limit(self, listener: socket.socket) -> Lease | None:
+    def _at_limit(self, listener: Listener) -> Lease | None:
         """Deal with a peer that waits while all places are taken; return a place, or `None`."""
         if self._warn_limit.ready():
             self._log.warning(
@@ -235,7 +239,7 @@ class Acceptor:
             self._admission.metrics.held()
             return self._wait_for_place()
         try:
-            sock, _ = listener.accept()
+            sock, _ = listener.sock.accept()
         except OSError as error:
             if error.errno in _SHORTAGE:
                 self._pause_for(error)

@@ -68,16 +68,14 @@ class Connection:
         Counts the connections of the server from 1; it names this one in the log.
     address:
         The address of the peer as `accept` returned it.
+    endpoint:
+        What it has connected to.
     transport:
         Moves the bytes. The connection closes it.
     session:
         The handler and its replies.
     lease:
         What the connection occupies, to be released when it has ended.
-    pipes:
-        Where to borrow a pipe for bulk data; `None` copies all of it.
-    bucket:
-        How fast it may receive; `None` does not limit it.
 
     """
 
@@ -89,6 +87,7 @@ class Connection:
         "abrupt",
         "bucket",
         "ending",
+        "endpoint",
         "error",
         "lease",
         "number",
@@ -106,18 +105,20 @@ class Connection:
         self,
         number: int,
         address: object,
+        endpoint: str,
         transport: Transport,
         session: Session,
         lease: Occupancy,
-        pipes: PipePool | None = None,
-        bucket: TokenBucket | None = None,
     ) -> None:
         self.number = number
         self.transport = transport
         self.session = session
         self.lease = lease
-        self.pipes = pipes
-        self.bucket = bucket
+        self.endpoint = endpoint
+        self.pipes: PipePool | None = None
+        """Where to borrow a pipe for bulk data; `None` copies all of it."""
+        self.bucket: TokenBucket | None = None
+        """How fast it may receive; `None` does not limit it."""
         self.stats = ConnectionStats()
         self.opened_at = monotonic()
         self.error: BaseException | None = None

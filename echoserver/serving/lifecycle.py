@@ -58,14 +58,16 @@ class Recipe:
         self._rate = rate
         self._burst = burst
 
-    def make(self, number: int, sock: socket.socket, address: object, lease: Lease) -> Connection:
+    def make(self, number: int, sock: socket.socket, address: object, endpoint: str, lease: Lease) -> Connection:
         """Return a new connection."""
         rate, bucket = self._rate, None
         if rate.count:
             burst = self._burst.count or rate.count
             bucket = TokenBucket(rate.count, burst, of_bytes=rate.of_bytes, now=monotonic())
         session = Session(self.factory, address)
-        return Connection(number, address, PlainTransport(sock), session, lease, self._pipes, bucket)
+        connection = Connection(number, address, endpoint, PlainTransport(sock), session, lease)
+        connection.pipes, connection.bucket = self._pipes, bucket
+        return connection
 
 
 class Lifecycle:
@@ -99,7 +101,7 @@ class Lifecycle:
 
     # -- the acceptor thread
 
-    def admit(self, sock: socket.socket, address: object, lease: Lease) -> Connection | None:
+    def admit(self, sock: socket.socket, address: object, endpoint: str, lease: Lease) -> Connection | None:
         """Begin a connection: enter it everywhere and have it served.
 
         A peer that cannot be served is closed. That costs this peer only.
@@ -110,6 +112,8 @@ class Lifecycle:
             The accepted socket.
         address:
             The address of the peer, as `accept` returned it.
+        endpoint:
+            What it has connected to, as text.
         lease:
             The place that the connection gets.
 
@@ -122,7 +126,7 @@ class Lifecycle:
         assert self.mode is not None, "set before the acceptor starts"
         self._number += 1
         try:
-            connection = self._recipe.make(self._number, sock, address, lease)
+            connection = self._recipe.make(self._number, sock, address, endpoint, lease)
             lease.enter(connection)
         except Exception as error:  # noqa: BLE001 - no memory, or a defect: the acceptor has to go on
             self._warn("cannot serve a connection", error)

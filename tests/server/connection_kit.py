@@ -48,7 +48,9 @@ def make_connection(
     **options: object,
 ) -> Connection:
     session = Session(find_handler(handler, options), address)
-    return Connection(1, address, PlainTransport(sock), session, FakeLease(), pipes, bucket)
+    connection = Connection(1, address, "tcp://127.0.0.1:1", PlainTransport(sock), session, FakeLease())
+    connection.pipes, connection.bucket = pipes, bucket
+    return connection
 
 
 def serve_blocking(connection: Connection) -> CloseReason:
