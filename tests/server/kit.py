@@ -287,3 +287,8 @@ def drain_begun(server: Server) -> threading.Event:
 
     server._registry.wait_empty = watched  # type: ignore[method-assign]
     return begun
+
+
+def serves_on(connect: Callable[[Server], Peer], server: Server) -> bool:
+    """Return whether a new peer is served."""
+    return connect(server).swap(b"still here") == b"still here"
