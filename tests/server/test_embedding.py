@@ -17,7 +17,8 @@ import pytest
 
 from echoserver import Handler, Server, ServerConfig
 from echoserver.errors import BindError, ConfigError
-from server.kit import PATIENCE, LogLines, Peer
+from server.kit import PATIENCE, Peer
+from server.log_lines import LogLines
 
 
 def descriptors() -> dict[str, str]:

@@ -21,7 +21,8 @@ from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.workers.pool import Workers
 from echoserver.serving.workers.ready import ReadyQueue, Stop
 from echoserver.serving.workers.worker import Worker
-from server.kit import PATIENCE, LogLines, Peer, scripted, wait_arrived, wait_until_idle
+from server.kit import PATIENCE, Peer, scripted, wait_arrived, wait_until_idle
+from server.log_lines import LogLines
 
 
 @pytest.fixture
