@@ -95,7 +95,10 @@ class BlockingDriver:
         self._answer_what_arrived()
         if not connection.abrupt:
             self._stats.state = _HANDLING
-            self._say(session.finish())
+            try:
+                self._say(session.finish())
+            except _Finished:  # it was ending already, and the reason stands
+                pass
 
     def _send_back(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""
@@ -226,7 +229,7 @@ class BlockingDriver:
             self._stats.state = _SENDING
             self._send_all(memoryview(reply))
             last = True
-        self._stats.replies += 1
+        self._stats.replies += isinstance(reply, Pieces) or bool(reply)
         if last:
             raise _Finished
 

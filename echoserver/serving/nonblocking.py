@@ -196,6 +196,7 @@ class NonBlockingDriver:
                 self._pieces = None
                 pieces.close()
                 if piece is not None:
+                    self._stats.replies += not piece  # sending nothing counts nothing
                     return self._send_last(piece)
                 self._stats.replies += 1
                 return self._after_reply()
