@@ -265,9 +265,7 @@ def test_a_worker_is_busy_while_it_serves(serve, connect, gate):
     peer = connect(server)
     peer.send(b"wait")
     gate.wait_entered()
-    while (
-        server.stats().workers.busy != 1
-    ):  # no event tells of it; the other one may still be busy
+    while server.stats().workers.busy != 1:  # no event tells of it; the other one may still be busy
         pass
     gate.open()
     assert peer.read(4) == b"wait"
