@@ -130,9 +130,19 @@ class Poller:
             self._waker.wake()
 
     def assign(self, connection: Connection) -> None:
-        """Give the poller a new connection."""
+        """Give the poller a new connection.
+
+        Raises
+        ------
+        RuntimeError
+            The thread has ended. The connection is still the caller's.
+
+        """
         connection.wake_with(self)
-        self._arrivals.put(connection)
+        with self._lock:
+            if self._gone:
+                raise RuntimeError("the poller has ended")
+            self._arrivals.put(connection)
         self._wake()
 
     def wake(self, connection: Connection) -> None:
@@ -186,6 +196,22 @@ class Poller:
             self._shut_down()
         except BaseException as error:  # noqa: BLE001 - a defect; without a poller nothing is served, so the server must end
             self._lifecycle.fail(error)
+            self._end_all()
+
+    def _end_all(self) -> None:
+        """End every connection, since nothing will tell of them any more. A worker that has one ends it itself."""
+        with self._lock:
+            self._gone = True
+            drivers = list(self._drivers.values())
+            held = [driver.queued for driver in drivers]
+        for driver, is_held in zip(drivers, held, strict=True):
+            driver.connection.end(CloseReason.KILLED)
+            if not is_held:
+                driver.connection.reason = CloseReason.KILLED
+                self._remove(driver)
+        while (arrival := _next_of(self._arrivals)) is not None:
+            arrival.reason = CloseReason.KILLED
+            self._lifecycle.begin_close(arrival)
 
     def _poll(self) -> None:
         """Wait for events and serve them, until the server stops or an error comes in between."""
@@ -220,6 +246,7 @@ class Poller:
             report()
             if driver is not None:
                 self._kill(driver)
+            self._wake()  # what other threads have said may be waiting still
 
     def _queue(self, driver: NonBlockingDriver) -> None:
         """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
@@ -280,7 +307,15 @@ class Poller:
     def _take_messages(self) -> None:
         """Act on everything that other threads have said."""
         while (returned := _next_of(self._returned)) is not None:
-            driver, interest = returned
+            self._take_back(*returned)
+        while (arrival := _next_of(self._arrivals)) is not None:
+            self._begin(arrival)
+        while (woken := _next_of(self._woken)) is not None:
+            self._resume(woken)
+
+    def _take_back(self, driver: NonBlockingDriver, interest: Interest) -> None:
+        """Let a connection pause that a worker has served, or let it go."""
+        try:
             if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
                 self._timers.add(driver, driver.resume_at)
                 # It may have been asked to end before it got here, when waking it had no effect.
@@ -288,10 +323,9 @@ class Poller:
                     self._woken.put(driver.connection)
             else:
                 self._remove(driver)
-        while (arrival := _next_of(self._arrivals)) is not None:
-            self._begin(arrival)
-        while (woken := _next_of(self._woken)) is not None:
-            self._resume(woken)
+        except MemoryError:
+            report()
+            self._kill(driver)
 
     def _begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
