@@ -30,7 +30,7 @@ from echoserver.serving.session import Session
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue
 from server.kit import PATIENCE, Peer, scripted
-from server.ways import wait_until_settled
+from server.ways import wait_for, wait_until_settled
 
 # Where memory may run out: an attribute and what it is an attribute of.
 EVERYWHERE: dict[str, tuple[Any, str]] = {
@@ -67,24 +67,22 @@ THREADS: dict[str, tuple[Any, str]] = {
 WORKERS: dict[str, tuple[Any, str]] = {
     "its driver": (echoserver.serving.workers.poller, "NonBlockingDriver"),
     "assigning it": (Poller, "assign"),
-    "beginning it": (Poller, "_serve"),
     "serving an event": (NonBlockingDriver, "on_ready"),
     "a reply": (NonBlockingDriver, "_answer"),
     "arming it": (Poller, "_arm"),
     "taking messages": (Poller, "_take_messages"),
-    "updating it": (Poller, "_update"),
     "removing it": (Poller, "_remove"),
 }
+INLINE: dict[str, tuple[Any, str]] = {"updating it": (Poller, "_update")}
 QUEUE: dict[str, tuple[Any, str]] = {
     "queueing it": (ReadyQueue, "put"),
     "giving it back": (Poller, "give_back"),
-    "taking it back": (Poller, "_take_back"),
 }
 CASES = [
     pytest.param(mode, dispatch, owner, attribute, id=f"{name}-{mode}-{dispatch}")
     for mode, dispatch, places in [
         ("threads", "auto", EVERYWHERE | THREADS),
-        ("workers", "inline", EVERYWHERE | WORKERS),
+        ("workers", "inline", EVERYWHERE | WORKERS | INLINE),
         ("workers", "queue", EVERYWHERE | WORKERS | QUEUE),
     ]
     for name, (owner, attribute) in places.items()
@@ -141,6 +139,8 @@ def test_one_shortage_costs_one_connection_at_most(
     server = serve(scripted(feed=feed, blocking=False), dispatch=dispatch, workers=2)
     bystander = connect(server)
     assert bystander.exchange(b"hello") == b"hello"
+    # Its worker lets go of it after the reply.
+    wait_for(lambda: server.stats().workers is None or not server.stats().workers.busy, "a worker stays busy")
     for politely in (True, False):
         shortage.armed = True
         converse(server, connect, politely=politely)
@@ -164,23 +164,17 @@ def test_one_shortage_costs_one_connection_at_most(
     assert log.lines("threads did not end") == []
 
 
-class Mailbox(SimpleQueue):  # type: ignore[type-arg]
-    """A mailbox whose `put` can fail."""
-
-    shortage: Shortage
-
-    def put(self, item: object, *_: Any) -> None:
-        self.shortage.before(super().put)(item)
-
-
+@pytest.mark.parametrize("mode", ["threads"])
 def test_a_thread_that_could_not_be_given_a_connection_gets_the_next_one(serve, connect, monkeypatch, shortage):
-    monkeypatch.setattr(Mailbox, "shortage", shortage, raising=False)
+    class Mailbox(SimpleQueue):  # type: ignore[type-arg]
+        def put(self, item: object, *_: Any) -> None:
+            shortage.before(super().put)(item)
+
     monkeypatch.setattr(echoserver.serving.threads, "SimpleQueue", Mailbox)
-    server = serve(mode="threads")
+    server = serve()
     assert connect(server).swap(b"first") == b"first"
     (thread,) = server._mode._all
-    while not server._mode._idle:
-        pass
+    wait_for(lambda: server._mode._idle, "the thread never becomes idle")
     shortage.armed = True
     assert connect(server).read_to_break() == b""
     assert shortage.hit.is_set()
