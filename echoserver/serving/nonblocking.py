@@ -109,6 +109,7 @@ class NonBlockingDriver:
             self._stats.state = _RECEIVING
             return _READ
         except HandlerFailedError as failure:
+            data = b""  # the traceback keeps this frame, which would keep what was received
             self.connection.failed(CloseReason.HANDLER, failure.__cause__ or failure)
         except OSError as error:
             self.connection.failed(CloseReason.RESET, error)
