@@ -180,9 +180,9 @@ class NonBlockingDriver:
 
     def _send_last(self, reply: bytes) -> Interest:
         """Send a reply that ends the connection."""
-        if not self._final:
-            self._final = True
-            self.connection.reason = self.connection.ending or CloseReason.FINISHED
+        connection = self.connection
+        connection.reason = connection.ending or (connection.reason if self._final else CloseReason.FINISHED)
+        self._final = True
         return _NOTHING if self._try_send(memoryview(reply)) is _READ else _WRITE
 
     def _send_pieces(self) -> Interest:

@@ -151,14 +151,18 @@ def test_an_abrupt_end_closes_an_endless_iterator(pair, background, serve_to_end
     assert source.taken < 100
 
 
-def test_an_expired_connection_takes_no_further_piece(pair, background, serve_to_end):
+@pytest.mark.parametrize("moment", ["greet", "finish"])
+def test_an_expired_connection_takes_no_further_piece(pair, background, serve_to_end, moment):
+    """It is expired even if the peer had half-closed: it did not get everything."""
     served, peer = pair
 
     def endless() -> Iterator[bytes]:
         while True:
             yield b"x" * MIB
 
-    connection = make_connection(served, handler_with("greet", endless))
+    connection = make_connection(served, handler_with(moment, endless))
+    if moment == "finish":
+        peer.finish()
 
     def serve_and_close() -> CloseReason:
         reason = serve_to_end(connection)
