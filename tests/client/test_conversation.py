@@ -42,7 +42,7 @@ def test_replies_are_shown_as_they_come(converse):
 
 
 def test_a_line_cut_by_the_network_is_shown_whole(converse, monkeypatch):
-    monkeypatch.setattr("echoclient.conversation._PATIENCE", PATIENCE)  # however late the rest comes
+    monkeypatch.setattr("echoclient.conversation._HOLD_BACK", PATIENCE)  # however late the rest comes
 
     def cuts(connection):
         read_exactly(connection, 1)
@@ -79,7 +79,7 @@ def test_the_view_can_change_in_the_middle(converse):
     [
         (
             lambda connection: read_exactly(connection, 1),
-            "the server closed the connection; 1 bytes went out, 0 came back",
+            "the server closed the connection; 1 bytes sent, 0 received",
         ),
         (lambda connection: read_exactly(connection, 1) and reset(connection), "RESET"),
     ],
@@ -98,7 +98,7 @@ def test_the_end_is_announced_once(converse, manners, says):
 def test_our_own_half_close_is_no_fault_of_the_server(converse):
     conversation = converse()
     conversation.half_close()
-    assert conversation.notices.get(timeout=PATIENCE).startswith("the server is done; ")
+    assert conversation.notices.get(timeout=PATIENCE).startswith("the server has finished; ")
 
 
 def test_leaving_reads_the_rest_and_announces_nothing(converse):
@@ -134,7 +134,7 @@ def test_time_tells_the_first_byte_from_the_last(converse):
     conversation._show = lambda _: go_on.set()  # the first part is on the screen
     report = conversation.time(b"hello\n", PATIENCE)
     first, last = (float(part.split(" after ")[1].split()[0]) for part in report.split(", "))
-    assert "6 bytes for 6 after" in report
+    assert "6 of 6 bytes after" in report
     # What holds the first part back for its line's end lies between the two.
     assert last - first > 40
 

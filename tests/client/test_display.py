@@ -63,7 +63,7 @@ def test_a_line_is_held_back_until_it_is_whole():
 def test_a_line_without_an_end_is_shown_in_parts_of_bounded_size():
     view = TextView()
     parts = [view.feed(b"x" * 50_000) for _ in range(4)]
-    assert parts == ["", "x" * 100_000 + " [the line goes on]\n"] * 2
+    assert parts == ["", "x" * 100_000 + " [line continues]\n"] * 2
 
 
 def test_hex_is_laid_out_as_hexdump_does():

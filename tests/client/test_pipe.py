@@ -135,7 +135,7 @@ def test_the_server_goes_away_while_the_input_is_idle(serve, pipes):
     os.write(pipes.input, b"hello")
     with pytest.raises(ClosedError) as failure:
         talk(serve(lambda connection: connection.sendall(read_exactly(connection, 5))), pipes)
-    assert str(failure.value).endswith("before the end of input; 5 bytes went out, 5 came back")
+    assert str(failure.value).endswith("before the end of input; 5 bytes sent, 5 received")
     assert pipes.read_all() == b"hello"
 
 
@@ -176,7 +176,7 @@ def test_the_server_resets_with_replies_missing(serve, pipes):
     one_more = background(lambda: os.read(pipes.output, 4) and os.write(pipes.input, b"x"))
     with one_more, pytest.raises(ResetError) as failure:
         talk(serve(rude), pipes)
-    assert str(failure.value).endswith("connection reset by the server; 11 bytes went out, 4 came back")
+    assert str(failure.value).endswith("connection reset by the server; 11 bytes sent, 4 received")
 
 
 def test_the_end_of_input_and_of_the_server_at_once_is_no_failure(serve, pipes):
@@ -234,7 +234,7 @@ def test_the_command_says_why_it_failed_and_exits_1(serve):
         said = process.stderr.read()
         assert process.wait(PATIENCE) == 1
     assert said.decode() == (
-        f"echoclient: RESET 127.0.0.1:{peer.port}: connection reset by the server; 5 bytes went out, 0 came back\n"
+        f"echoclient: RESET 127.0.0.1:{peer.port}: connection reset by the server; 5 bytes sent, 0 received\n"
     )
 
 

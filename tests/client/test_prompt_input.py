@@ -100,7 +100,7 @@ def test_what_is_typed_while_a_command_runs_waits_its_turn(serve, terminal, fron
     answer.set()
     screen.expect("SLOW\n* first byte after ")
     screen.expect("NEXT\n")
-    screen.expect("* 10 bytes went out, 10 came back\n")
+    screen.expect("* 10 bytes sent, 10 received\n")
     assert screen.wait() == 0
     assert "next" not in screen.screen.partition("SLOW")[0]
 
@@ -159,7 +159,7 @@ def test_completion_with_the_menu(serve, terminal):
     screen = terminal("connect", serve().port)
     screen.expect(PROMPT)
     screen.type("/vi")
-    screen.expect("how to show what comes")
+    screen.expect("show what arrives as text or in hexadecimal")
     screen.type("\thex\r")
     screen.expect(PROMPT)
     screen.type("az\r")

@@ -36,7 +36,7 @@ def test_text_and_file_exclude_each_other(tmp_path):
     (tmp_path / "file").touch()
     result = run("send", "--file", tmp_path / "file", "hello")
     assert result.returncode == 2
-    assert b"give either TEXT or --file" in result.stderr
+    assert b"TEXT and --file together: give one of the two" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_what_came_before_the_failure_is_printed(serve):
     assert (result.returncode, result.stdout) == (1, b"hel")
     assert result.stderr.decode() == (
         f"echoclient: TIMEOUT 127.0.0.1:{peer.port}: the server did not end the exchange within 200ms; "
-        "6 bytes went out, 3 came back\n"
+        "6 bytes sent, 3 received\n"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_server_that_ends_before_it_has_everything(serve):
         connection.shutdown(socket.SHUT_WR)
         hold(connection)
 
-    with pytest.raises(ClosedError, match="before it had everything"):
+    with pytest.raises(ClosedError, match="before everything was sent"):
         try_exchange(serve(deaf), b"x" * 50_000_000)
 
 

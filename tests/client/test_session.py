@@ -38,7 +38,7 @@ def test_an_exchange_is_counted_on_both_sides(serve):
         received = b"".join(iter(session.receive, b""))
         assert received == b"x" * 100_000
         assert (session.bytes_out, session.bytes_in) == (100_000, 100_000)
-        assert session.traffic() == "100000 bytes went out, 100000 came back"
+        assert session.traffic() == "100000 bytes sent, 100000 received"
         assert session.peer == str(session.target)
         assert session.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 

@@ -72,7 +72,7 @@ def test_a_page_needs_nothing_else_and_is_whole(results):
 
 def test_a_page_says_what_went_wrong():
     said = " ".join(Reader(html_page([("one", broken())])).said)
-    assert "Not everything asked for happened: 5 CORRUPT, 5 without a reply" in said
+    assert "Not everything was done as asked: 5 CORRUPT, 5 without a reply" in said
     assert "reply byte 1,000,003" in said
 
 

@@ -24,7 +24,7 @@ from echoclient.target import Target
         ({"processes": 17}, "17 processes for 16 connections"),
         ({"messages": 15}, "15 messages over 16 connections"),
         ({"messages": 0}, "messages 0"),
-        ({"messages": 100, "duration": 1.0}, "give one of the two"),
+        ({"messages": 100, "duration": 1.0}, "give only one of them"),
         ({"duration": 0.0}, "duration 0 s"),
         ({"duration": float("inf")}, "duration inf"),
         ({"duration": float("nan")}, "duration nan"),
