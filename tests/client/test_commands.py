@@ -1,4 +1,4 @@
-"""The language of the prompt: what a line means."""
+"""The commands of the prompt: what a line means."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_line_means(line, action):
     assert parse(line) == action
 
 
-def test_without_newline_text_goes_out_bare():
+def test_without_newline_text_is_sent_bare():
     assert parse("hello", b"") == Send(b"hello")
     assert parse("/repeat 2 a", b"") == Send(b"a", 2)
     assert parse("/time a", b"") == Time(b"a")

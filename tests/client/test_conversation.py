@@ -1,4 +1,4 @@
-"""What goes on behind the prompt."""
+"""The connection behind the prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from echoclient.target import Target
 
 @pytest.fixture
 def converse(serve):
-    """Start a conversation: `converse(manners)`; what it shows and says comes out of `shown` and `notices`."""
+    """Start a conversation: `converse(manners)`; what it shows and reports is in `shown` and `notices`."""
     started = []
 
     def start(manners=echo, **options):
@@ -42,7 +42,7 @@ def test_replies_are_shown_as_they_come(converse):
 
 
 def test_a_line_cut_by_the_network_is_shown_whole(converse, monkeypatch):
-    monkeypatch.setattr("echoclient.conversation._HOLD_BACK", PATIENCE)  # however late the rest comes
+    monkeypatch.setattr("echoclient.conversation._HOLD_BACK", PATIENCE)  # however late the rest arrives
 
     def cuts(connection):
         read_exactly(connection, 1)
@@ -95,7 +95,7 @@ def test_the_end_is_announced_once(converse, manners, says):
     assert conversation.notices.empty()
 
 
-def test_our_own_half_close_is_no_fault_of_the_server(converse):
+def test_our_own_half_close_is_not_blamed_on_the_server(converse):
     conversation = converse()
     conversation.half_close()
     assert conversation.notices.get(timeout=PATIENCE).startswith("the server has finished; ")
@@ -131,11 +131,11 @@ def test_time_tells_the_first_byte_from_the_last(converse):
         connection.recv(1)
 
     conversation = converse(in_two_parts)
-    conversation._show = lambda _: go_on.set()  # the first part is on the screen
+    conversation._show = lambda _: go_on.set()  # the first part is shown
     report = conversation.time(b"hello\n", PATIENCE)
     first, last = (float(part.split(" after ")[1].split()[0]) for part in report.split(", "))
     assert "6 of 6 bytes after" in report
-    # What holds the first part back for its line's end lies between the two.
+    # Between the two, the first part is held back until the end of its line.
     assert last - first > 40
 
 
@@ -148,7 +148,7 @@ def test_time_without_a_reply(converse):
 
 
 def test_a_screen_that_is_full_stops_the_server(serve):
-    """What is not shown yet is bounded by what the kernel keeps: TCP slows down a server that pours."""
+    """What is not shown yet is limited by the kernel's buffers: TCP slows down a fast server."""
     release, sent = threading.Event(), []
 
     def pours(connection):

@@ -1,4 +1,4 @@
-"""What a server sends is shown and can do nothing to the terminal."""
+"""What a server sends is shown, and can't affect the terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_escaping_leaves_only_what_can_be_printed(text):
 
 
 @given(st.text() | st.binary(), st.data())
-def test_where_the_network_cuts_makes_no_difference(content, data):
+def test_splits_by_the_network_make_no_difference(content, data):
     stream = content.encode() if isinstance(content, str) else content
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]

@@ -1,4 +1,4 @@
-"""TARGET: what a user may write, and what is refused with which words."""
+"""TARGET: what is accepted, and how the rest is refused."""
 
 from __future__ import annotations
 

@@ -16,7 +16,7 @@ from echoclient.load.result import Result
 
 
 class Reader(HTMLParser):
-    """Checks that tags are balanced, and gathers what the page would load and says."""
+    """Checks that tags are balanced, and collects the text of the page and what it would load."""
 
     VOID = frozenset({"meta"})
 
