@@ -204,9 +204,8 @@ class Terminal:
             return False
         self.raw += data
         for _ in range(data.count(b"\x1b[6n")):
-            self.type(
-                b"\x1b[1;1R"
-            )  # a query for the position of the cursor: in the first line, so that there is space below
+            # A query for the position of the cursor: it is in the first line, so there is space below.
+            self.type(b"\x1b[1;1R")
         # An incomplete escape sequence waits for the rest.
         last = self.raw.rfind(b"\x1b", self._looked_at)
         end = len(self.raw) if last < 0 or ESCAPE_SEQUENCE.match(self.raw, last) else last

@@ -107,9 +107,8 @@ def test_a_server_that_resets(serve):
 def test_a_server_that_drips_does_not_outlast_the_timeout(serve):
     def drips(connection):
         while True:
-            connection.sendall(
-                b"." * 100_000
-            )  # waits until the client takes it, and fails once the client has closed the connection
+            # Waits until the client takes it, and fails once the client has closed the connection.
+            connection.sendall(b"." * 100_000)
 
     with pytest.raises(TimedOutError):
         try_exchange(serve(drips), b"x", timeout=0.1)

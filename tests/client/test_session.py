@@ -214,9 +214,8 @@ def test_sending_after_the_server_has_gone_is_closed(serve):
     with connect(Target(port=serve(lambda _: None).port)) as session:
         assert session.receive() == b""
         with pytest.raises(ClosedError):
-            session.send(
-                b"x" * 10_000_000
-            )  # the first part is still taken; only the RST that answers it shows the failure
+            # The first part is still taken; only the RST that answers it shows the failure.
+            session.send(b"x" * 10_000_000)
 
 
 def test_shutdown_wakes_a_receiver(serve):
