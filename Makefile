@@ -6,7 +6,7 @@ PORT   ?= 9000
 SECONDS ?= 60
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help serve test test-ft stress soak check format clean bench bench-quick
+.PHONY: help serve test test-ft stress soak check format clean bench bench-quick picture
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
@@ -39,14 +39,14 @@ stress: $(VENV)/.installed-test  ## hostile peers, a failing system, each with i
 		echo "make: $$tool is missing: apt-get install strace util-linux" >&2; exit 1; }; done
 	$(BIN)/python -m pytest -m stress
 
-soak: $(VENV)/.installed    ## peers of every kind against both modes, and a verdict (SECONDS=60)
+soak: $(VENV)/.installed-test  ## peers of every kind against both modes, and a verdict (SECONDS=60)
 	$(BIN)/python tests/stress/soak.py --seconds $(SECONDS)
 
 check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the histogram compared with hdrhistogram's
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_structure.py tests/client/test_structure.py tests/client/load/test_histogram.py
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py
 
 bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 12 minutes
 	$(BIN)/python -m bench --page docs/benchmarks.md
@@ -54,7 +54,10 @@ bench: $(VENV)/.installed-bench        ## compare with other servers and write d
 bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing
 	$(BIN)/python -m bench --quick
 
-format: $(VENV)/.installed-dev  ## format the code and fix what ruff can fix
+picture: $(VENV)/.installed ## redraw docs/packages.svg from the imports
+	$(BIN)/python docs/draw_packages.py
+
+format: $(VENV)/.installed-dev  ## let ruff put the code into shape
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

@@ -1,1 +1,1 @@
-"""The benchmark: echoserver beside its peers, measured with the project's own load generator. Run `python -m bench`."""
+"""The benchmark `python -m bench`: echoserver and other servers under the same load."""

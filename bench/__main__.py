@@ -1,4 +1,4 @@
-"""The command `python -m bench`: what to measure, how it goes, and where the results go."""
+"""The command `python -m bench`: its options, its progress and its output."""
 
 from __future__ import annotations
 
@@ -14,27 +14,29 @@ from typing import NoReturn, TextIO, TypeVar
 import click
 
 from bench import page
-from bench.campaign import Campaign, Settings, carry_out
-from bench.cells import CELLS, Cell
+from bench.benchmark import Benchmark, Settings, run
+from bench.json_report import to_json
 from bench.machine import describe
 from bench.progress import ProgressLine
-from bench.records import to_json
 from bench.servers import SERVERS, Server
 from bench.tables import terminal_report
+from bench.workloads import WORKLOADS, Workload
 
 _INTERRUPTED = 130
 _ROUNDS, _SECONDS = 5, 1.0
-# What `--quick` stands for.
+# What `--quick` means.
 _QUICK_ROUNDS, _QUICK_SECONDS = 1, 0.25
-_QUICK_CELLS = ("1x64", "64x64", "4x64k", "churn", "start")
+_QUICK_WORKLOADS = ("1x64", "64x64", "4x64k", "churn", "start")
 T = TypeVar("T")
 
 
-def _chosen(known: Mapping[str, T], text: str) -> list[T]:
-    """Return what a list of names stands for, in the order of the table.
+def _choose(known: Mapping[str, T], text: str) -> list[T]:
+    """Return the values that a comma-separated list of names selects, in the order of the table.
 
-    Raises:
-        BadParameter: with the names that would be right.
+    Raises
+    ------
+    BadParameter
+        A name is unknown; the message lists the known ones.
     """
     names = [name.strip() for name in text.split(",")]
     for name in names:
@@ -43,17 +45,17 @@ def _chosen(known: Mapping[str, T], text: str) -> list[T]:
     return [value for name, value in known.items() if name in names]
 
 
-def _cells(_context: click.Context, _option: click.Parameter, text: str | None) -> list[Cell] | None:
-    return None if text is None else _chosen(CELLS, text)
+def _workloads(_context: click.Context, _option: click.Parameter, text: str | None) -> list[Workload] | None:
+    return None if text is None else _choose(WORKLOADS, text)
 
 
 def _servers(_context: click.Context, _option: click.Parameter, text: str | None) -> list[Server]:
     if text is None:
         for server in SERVERS.values():
             if not server.installed:
-                click.echo(f"{server.name} is left out: {_how_to_install(server)}", err=True)
+                click.echo(f"{server.name} is skipped: {_how_to_install(server)}", err=True)
         return [server for server in SERVERS.values() if server.installed]
-    servers = _chosen(SERVERS, text)
+    servers = _choose(SERVERS, text)
     for server in servers:
         if not server.installed:
             raise click.BadParameter(_how_to_install(server))
@@ -61,7 +63,7 @@ def _servers(_context: click.Context, _option: click.Parameter, text: str | None
 
 
 def _how_to_install(server: Server) -> str:
-    return f"{server.module} is not installed: pip install 'echoserver[bench]', or use make bench"
+    return f"{server.module} is not installed; run pip install 'echoserver[bench]', or use make bench"
 
 
 def _page(_context: click.Context, _option: click.Parameter, name: str | None) -> Path | None:
@@ -75,78 +77,97 @@ def _page(_context: click.Context, _option: click.Parameter, name: str | None) -
 
 
 @click.command(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--cells", metavar="NAMES", callback=_cells, help=f"What to measure, of: {', '.join(CELLS)}.")
-@click.option("--servers", metavar="NAMES", callback=_servers, help=f"Whom to compare, of: {', '.join(SERVERS)}.")
-@click.option("--base", metavar="NAME", default="socketserver", show_default=True, help="What ratios are to.")
-@click.option("--rounds", type=click.IntRange(1, 1000), help="How often each cell is measured.  [default: 5; quick: 1]")
 @click.option(
-    "--seconds", type=click.FloatRange(0.05, 600), help="How long a cell is loaded.  [default: 1; quick: 0.25]"
-)
-@click.option("--quick", is_flag=True, help="A few cells, once and briefly: shows that it works, and no more.")
-@click.option(
-    "--page", "destination", metavar="FILE.md", callback=_page, help="Write the results into it, and a chart."
+    "--workloads",
+    metavar="NAMES",
+    callback=_workloads,
+    help=f"The workloads to run, separated by commas: {', '.join(WORKLOADS)}.  [default: all]",
 )
 @click.option(
-    "--json", "records", metavar="FILE|-", type=click.File("w", lazy=False), help="Write every sample as JSON."
+    "--servers",
+    metavar="NAMES",
+    callback=_servers,
+    help=f"The servers to compare, separated by commas: {', '.join(SERVERS)}.  [default: all]",
+)
+@click.option(
+    "--baseline", metavar="NAME", default="socketserver", show_default=True, help="The server that ratios refer to."
+)
+@click.option("--rounds", type=click.IntRange(1, 1000), help="How often to run each workload.  [default: 5; quick: 1]")
+@click.option(
+    "--seconds", type=click.FloatRange(0.05, 600), help="How long to apply each load.  [default: 1; quick: 0.25]"
+)
+@click.option("--quick", is_flag=True, help="Run a few workloads once and briefly, to see that everything works.")
+@click.option(
+    "--page", "destination", metavar="FILE.md", callback=_page, help="Write the results into this page, with a chart."
+)
+@click.option(
+    "--json", "json_file", metavar="FILE|-", type=click.File("w", lazy=False), help="Write every sample as JSON."
 )
 def main(
-    cells: list[Cell] | None,
+    workloads: list[Workload] | None,
     servers: list[Server],
-    base: str,
+    baseline: str,
     rounds: int | None,
     seconds: float | None,
     quick: bool,
     destination: Path | None,
-    records: TextIO | None,
+    json_file: TextIO | None,
 ) -> NoReturn:
-    r"""Measure echoserver beside other servers that do the same work.
+    """Measure echoserver and other servers that do the same work.
 
-    Every server is started as a process of its own and loaded by another;
-    they take turns, round after round. Exit status 0 if everything was
-    measured, 1 if something failed, 130 after Ctrl-C, which prints what was
-    measured until then and leaves the page as it was.
+    Every server runs in a process of its own, and another process applies the
+    load. The servers take turns, round after round. The exit status is 0 if
+    everything was measured, 1 if something failed, and 130 after Ctrl-C, which
+    prints the figures measured so far and leaves the page unchanged.
 
     \b
     Examples:
       python -m bench --page docs/benchmarks.md
-      python -m bench --cells 64x64,churn --servers threads,workers,socketserver --rounds 7
-    """
+      python -m bench --workloads 64x64,churn --servers threads,workers,socketserver --rounds 7
+    """  # noqa: D301 - to click, a backspace means: do not rewrap
     names = [server.name for server in servers]
-    if base not in names:
-        raise click.BadParameter(f"{base!r} is not measured: name one of {', '.join(names)}", param_hint="--base")
-    campaign = Campaign(
+    if baseline not in names:
+        raise click.BadParameter(
+            f"{baseline!r} is not measured: name one of {', '.join(names)}", param_hint="--baseline"
+        )
+    benchmark = Benchmark(
         Settings(
-            cells=cells or [CELLS[name] for name in (_QUICK_CELLS if quick else CELLS)],
+            workloads=workloads or [WORKLOADS[name] for name in (_QUICK_WORKLOADS if quick else WORKLOADS)],
             servers=servers,
             rounds=rounds or (_QUICK_ROUNDS if quick else _ROUNDS),
             seconds=seconds or (_QUICK_SECONDS if quick else _SECONDS),
-            base=base,
+            baseline=baseline,
         )
     )
-    interrupted = _carry_out(campaign)
-    report = terminal_report(campaign)
-    only_json = records is not None and records.name == "<stdout>"
+    interrupted = _run(benchmark)
+    report = terminal_report(benchmark)
+    only_json = json_file is not None and json_file.name == "<stdout>"
     click.echo(report, err=only_json, color=False if os.environ.get("NO_COLOR") else None)
     command = shlex.join(["python", "-m", "bench", *sys.argv[1:]])
-    facts = describe()
-    if records is not None:
-        records.write(json.dumps(to_json(campaign, facts, command)) + "\n")
+    machine = describe()
+    if json_file is not None:
+        json_file.write(json.dumps(to_json(benchmark, machine, command)) + "\n")
     if interrupted:
-        click.echo("\nINTERRUPTED: the figures are those up to there.", err=True)
+        click.echo("\nINTERRUPTED: these are the figures measured so far.", err=True)
         sys.exit(_INTERRUPTED)
     if destination is not None:
-        page.write(destination, campaign, facts, command)
+        page.write(destination, benchmark, machine, command)
         click.echo(f"\nwritten: {destination}, {destination.with_suffix('.svg')}", err=True)
-    failed = any(sample.problem for done in campaign.samples.values() for each in done.values() for sample in each)
+    failed = any(
+        sample.problem
+        for of_server in benchmark.samples.values()
+        for samples in of_server.values()
+        for sample in samples
+    )
     sys.exit(1 if failed else 0)
 
 
-def _carry_out(campaign: Campaign) -> bool:
-    """Measure everything; return whether Ctrl-C, or a request to terminate, has cut it short."""
+def _run(benchmark: Benchmark) -> bool:
+    """Measure everything; return whether SIGINT or SIGTERM interrupted it."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    progress = ProgressLine(campaign.settings.rounds)
+    progress = ProgressLine(benchmark.settings.rounds)
     try:
-        carry_out(campaign, progress.show)
+        run(benchmark, progress.show)
     except KeyboardInterrupt:
         return True
     finally:

@@ -1,23 +1,23 @@
-"""The chart of a benchmark as SVG text: a panel for each cell, a bar for each server.
+"""The chart as SVG: one panel per workload, one bar per server.
 
-It brings its own background and chooses its colours by the reader's preference, so it can be read on any page.
+It has a background of its own and follows the reader's colour scheme, so it is legible on any page.
 """
 
 from __future__ import annotations
 
 from html import escape
 
-from bench.campaign import Campaign
-from bench.cells import Cell
-from bench.measure import IMPORTED, IMPORTS
+from bench.benchmark import Benchmark
+from bench.measure import IMPORT_STATEMENT, IMPORTS
 from bench.servers import SERVERS
-from bench.summary import Entry, summarise
-from bench.tables import number, ratio_text
+from bench.summary import Result, summarise
+from bench.tables import number_text, ratio_text
+from bench.workloads import Workload
 
 COLUMNS = 3
 _WIDTH, _GAP, _MARGIN = 368, 26, 20
-# Within a panel: where bars begin, how long the longest is; the rest is for the figure behind it.
-_BAR_LEFT, _BAR_LONGEST = 112, 128
+# Within a panel: where bars begin, and the length of the longest. The rest of the width is for its figure.
+_BAR_LEFT, _BAR_LENGTH = 112, 128
 _TOP, _ROW, _BAR = 46, 19, 12
 _HEADING = 34
 
@@ -40,77 +40,78 @@ svg { font: 12px system-ui, -apple-system, "Segoe UI", Roboto, "Helvetica Neue",
 """.strip()
 
 
-def draw(campaign: Campaign) -> str:
-    """Return the chart. A bar's line spans from the least to the most of the rounds."""
-    settings = campaign.settings
-    panels = [(cell, entries) for cell in settings.cells if (entries := _in_order(campaign, cell))]
+def draw(benchmark: Benchmark) -> str:
+    """Return the chart. The line on a bar spans the range of the rounds."""
+    settings = benchmark.settings
+    panels = [(workload, results) for workload in settings.workloads if (results := _in_order(benchmark, workload))]
     rows = [panels[index : index + COLUMNS] for index in range(0, len(panels), COLUMNS)]
-    heights = [_TOP + _ROW * max(len(entries) for _, entries in row) + _GAP for row in rows]
+    heights = [_TOP + _ROW * max(len(results) for _, results in row) + _GAP for row in rows]
     width = 2 * _MARGIN + COLUMNS * _WIDTH + (COLUMNS - 1) * _GAP
     height = 2 * _MARGIN + _HEADING + sum(heights)
     legend = (
-        f"median of the rounds, line from least to most, × ratio to {settings.base}, of start-up to the import; "
-        "dashed: the generator was the limit"
+        f"bar: median of the rounds; line: lowest to highest; ×: ratio to {settings.baseline}, for start-up to the "
+        "import; dashed: limited by the load generator"
     )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" role="img" '
         f'aria-label="Benchmark: {escape(", ".join(server.name for server in settings.servers))}">',
         f"<style>{_STYLE}</style>",
         f'<rect class="back" width="{width}" height="{height}" rx="8"/>',
-        f'<text class="head" x="{_MARGIN}" y="{_MARGIN + 14}">echoserver and its peers</text>',
+        f'<text class="head" x="{_MARGIN}" y="{_MARGIN + 14}">echoserver and other servers</text>',
         f'<text class="soft end" x="{width - _MARGIN}" y="{_MARGIN + 14}">{escape(legend)}</text>',
     ]
     top = _MARGIN + _HEADING
     for row, row_height in zip(rows, heights, strict=True):
-        for column, (cell, entries) in enumerate(row):
+        for column, (workload, results) in enumerate(row):
             left = _MARGIN + column * (_WIDTH + _GAP)
             parts += [
                 f'<g transform="translate({left} {top})">',
-                *_panel(cell, entries, settings.base_of(cell)),
+                *_panel(workload, results, settings.baseline_of(workload)),
                 "</g>",
             ]
         top += row_height
     return "\n".join([*parts, "</svg>", ""])
 
 
-def _in_order(campaign: Campaign, cell: Cell) -> list[Entry]:
-    """Return a cell's entries in the same order in every panel, so that the eye finds each server in its place."""
-    entries = {entry.server: entry for entry in summarise(campaign, cell)}
-    names = [IMPORTS, *(server.name for server in campaign.settings.servers)]
-    return [entries[name] for name in names if name in entries]
+def _in_order(benchmark: Benchmark, workload: Workload) -> list[Result]:
+    """Return a workload's results in an order that is the same in every panel, so that a server is easy to find."""
+    results = {result.server: result for result in summarise(benchmark, workload)}
+    names = [IMPORTS, *(server.name for server in benchmark.settings.servers)]
+    return [results[name] for name in names if name in results]
 
 
-def _panel(cell: Cell, entries: list[Entry], base: str) -> list[str]:
-    direction = "more is better" if cell.more_is_better else "less is better"
-    highest = max(entry.high for entry in entries) or 1.0
+def _panel(workload: Workload, results: list[Result], baseline: str) -> list[str]:
+    direction = "more is better" if workload.more_is_better else "less is better"
+    highest = max((result.figures.high for result in results if result.figures), default=0.0) or 1.0
     lines = [
-        f'<text class="title" y="13">{escape(cell.title)}</text>',
-        f'<text class="soft" y="29">{escape(cell.unit)}, {direction}</text>',
+        f'<text class="title" y="13">{escape(workload.title)}</text>',
+        f'<text class="soft" y="29">{escape(workload.unit)}, {direction}</text>',
     ]
-    for index, entry in enumerate(entries):
-        lines += _bar(entry, _TOP + index * _ROW, _BAR_LONGEST / highest, base)
-    bottom = _TOP + len(entries) * _ROW - (_ROW - _BAR) + 3
+    for index, result in enumerate(results):
+        lines += _bar(result, _TOP + index * _ROW, _BAR_LENGTH / highest, baseline)
+    bottom = _TOP + len(results) * _ROW - (_ROW - _BAR) + 3
     return [*lines, f'<path class="axis" d="M{_BAR_LEFT - 0.5} {_TOP - 3}V{bottom}"/>']
 
 
-def _bar(entry: Entry, top: int, scale: float, base: str) -> list[str]:
-    middle, baseline = top + _BAR / 2, top + 10
-    ours = entry.server in SERVERS and SERVERS[entry.server].ours
-    colour = entry.server if ours else "base" if entry.server == base else "peer"
-    name = "import only" if entry.server == IMPORTS else entry.server
-    hint = f"<title>{escape(IMPORTED)}</title>" if entry.server == IMPORTS else ""
-    lines = [f'<text class="end" x="{_BAR_LEFT - 7}" y="{baseline}">{escape(name)}{hint}</text>']
-    if entry.value is None:
-        return [*lines, f'<text class="soft" x="{_BAR_LEFT + 6}" y="{baseline}">failed</text>']
-    style = f"{colour} bound" if entry.bound else colour
-    length = max(entry.value * scale, 0.5)
+def _bar(result: Result, top: int, scale: float, baseline: str) -> list[str]:
+    middle, text_y = top + _BAR / 2, top + 10
+    ours = result.server in SERVERS and SERVERS[result.server].is_echoserver
+    colour = result.server if ours else "base" if result.server == baseline else "peer"
+    name = "import only" if result.server == IMPORTS else result.server
+    hint = f"<title>{escape(IMPORT_STATEMENT)}</title>" if result.server == IMPORTS else ""
+    lines = [f'<text class="end" x="{_BAR_LEFT - 7}" y="{text_y}">{escape(name)}{hint}</text>']
+    figures = result.figures
+    if figures is None:
+        return [*lines, f'<text class="soft" x="{_BAR_LEFT + 6}" y="{text_y}">failed</text>']
+    style = f"{colour} bound" if result.generator_bound else colour
+    length = max(figures.median * scale, 0.5)
     lines.append(f'<rect class="{style}" x="{_BAR_LEFT}" y="{top}" width="{length:.1f}" height="{_BAR}" rx="1.5"/>')
-    if entry.rounds > 1:
-        low, high = (_BAR_LEFT + value * scale for value in (entry.low, entry.high))
+    if figures.rounds > 1:
+        low, high = (_BAR_LEFT + value * scale for value in (figures.low, figures.high))
         lines.append(f'<path class="spread" d="M{low:.1f} {middle - 3:g}v6M{low:.1f} {middle:g}H{high:.1f}m0 -3v6"/>')
-    least = "≥ " if entry.bound else ""
-    value = f"{least}{number(entry.value)}"
-    ratio = f" × {least}{ratio_text(entry.ratio)}" if entry.ratio is not None and entry.server != base else ""
-    end = _BAR_LEFT + max(entry.high, entry.value) * scale + 7
-    lines.append(f'<text x="{end:.1f}" y="{baseline}">{value}<tspan class="soft">{ratio}</tspan></text>')
+    sign = "≥ " if result.generator_bound else ""
+    ratio = f" × {sign}{ratio_text(result.ratio)}" if result.ratio is not None and result.server != baseline else ""
+    text = f'{sign}{number_text(figures.median)}<tspan class="soft">{ratio}</tspan>'
+    end = _BAR_LEFT + figures.high * scale + 7
+    lines.append(f'<text x="{end:.1f}" y="{text_y}">{text}</text>')
     return lines

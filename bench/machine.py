@@ -1,4 +1,4 @@
-"""Where it was measured: what a reader needs to compare figures with those of another machine."""
+"""The machine and the software that were measured, for comparison with other machines."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _PACKAGES = ("echoserver", "click", "structlog", "uvloop", "gevent", "greenlet")
 
 
 def describe() -> dict[str, str]:
-    """Return the facts by name. None of them changes from one run on a machine to the next."""
+    """Return the facts by name. They are the same for every run on a machine."""
     threading = "free-threaded" if sysconfig.get_config_var("Py_GIL_DISABLED") else ""
     python = f"{platform.python_implementation()} {platform.python_version()} {threading}".strip()
     return {

@@ -1,4 +1,4 @@
-"""One measurement: a cell, done once by one server."""
+"""One measurement: one server runs one workload once."""
 
 from __future__ import annotations
 
@@ -12,94 +12,109 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.cells import Cell
-from bench.servers import HOST, Running, Server, running, wait_for_reply
+from bench.servers import HOST, RunningServer, Server, running, wait_for_reply
+from bench.workloads import Workload
 from echoclient.load import Plan, run
 from echoclient.load.table import error_text
 from echoclient.target import Target
 
 PERCENTILES = (50.0, 99.0, 99.9)
 IMPORTS = "imports"
-"""In the cell ``start``, the figure that the servers are compared with: what the libraries alone take."""
-IMPORTED = "import click, structlog"
+"""The baseline of the workload ``start``: a process that only imports the libraries."""
+IMPORT_STATEMENT = "import click, structlog"
 
-# Beside the connections: a server's own descriptors, and ours.
+# Descriptors needed besides those of the connections: the server's own, and ours.
 _OTHER_FILES = 64
 _WARMUP = 0.2
 _STARTS = 3
-_REPLY_WITHIN = 20.0
-# A closed connection keeps its port for a while, on our side: from one address, the ports would run out first.
+_REPLY_TIMEOUT = 20.0
+# A closed connection keeps its client-side port for a while (TIME_WAIT). A single address would run out of ports.
 _CHURN_SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 10))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one measurement gave.
+    """The outcome of one measurement.
 
-    Attributes:
-        value: in the cell's unit.
-        latency: seconds by percentile, those in `PERCENTILES`; empty where none is measured.
-        bound: the generator had no time to spare, so the server may be capable of more.
-        problem: why there is no value; one line.
+    Attributes
+    ----------
+    value:
+        The figure, in the workload's unit.
+    latency:
+        Seconds by percentile, for those in `PERCENTILES`; empty where latency isn't measured.
+    generator_bound:
+        The load generator had no time to spare, so the server may be capable of more.
+    problem:
+        Why there is no value, in one line.
     """
 
     value: float = 0.0
     latency: dict[float, float] = field(default_factory=dict)
-    bound: bool = False
+    generator_bound: bool = False
     problem: str = ""
 
 
-def measure(cell: Cell, server: Server, seconds: float) -> Sample:
-    """Start the server, measure it for so long, and end it.
+def measure(workload: Workload, server: Server, seconds: float) -> Sample:
+    """Start the server, put it under load for that many seconds, and stop it.
 
-    Raises:
-        ServerFailedError: it did not start, or ended by itself.
-        ClientError: it does not answer.
-        KeyboardInterrupt: Ctrl-C.
+    Raises
+    ------
+    ServerFailedError
+        It did not start, or it exited by itself.
+    ClientError
+        It does not answer.
+    KeyboardInterrupt
+        On Ctrl-C.
     """
-    if cell.kind == "start":
-        return Sample(statistics.median(_start_up(server) for _ in range(_STARTS)))
-    with running(server, cell.handler, cell.connections) as started:
+    if workload.kind == "start":
+        return Sample(statistics.median(_start_up_time(server) for _ in range(_STARTS)))
+    with running(server, workload.handler, workload.traffic.connections) as started:
         wait_for_reply(started)
-        return _idle(cell, started) if cell.kind == "idle" else _load(cell, started, seconds)
+        return _measure_memory(workload, started) if workload.kind == "idle" else _load(workload, started, seconds)
 
 
 def measure_imports() -> Sample:
-    """Time a process that only imports the two libraries every start of echoserver needs."""
+    """Time a process that only imports the two libraries that every start of echoserver needs."""
     times = []
     for _ in range(_STARTS):
         started = time.monotonic()
-        subprocess.run([sys.executable, "-c", IMPORTED], check=True, stdin=subprocess.DEVNULL)  # noqa: S603 - our own
+        subprocess.run([sys.executable, "-c", IMPORT_STATEMENT], check=True, stdin=subprocess.DEVNULL)  # noqa: S603 - our own
         times.append((time.monotonic() - started) * 1000)
     return Sample(statistics.median(times))
 
 
-def allow_files(connections: int) -> str:
-    """Raise the limit of open files, for us and the servers we start; return why that many are not possible."""
+def raise_file_limit(connections: int) -> str:
+    """Raise the limit on open files, for this process and the servers it starts.
+
+    Returns
+    -------
+    str
+        Why that many connections are not possible; empty if they are.
+    """
     needed = connections + _OTHER_FILES
-    allowed, most = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if allowed == resource.RLIM_INFINITY or allowed >= needed:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY or soft >= needed:
         return ""
-    if most != resource.RLIM_INFINITY and most < needed:
-        return f"{connections:,} connections need {needed:,} open files, and the limit is {most:,} (ulimit -Hn)"
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, most))
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        return f"{connections:,} connections need {needed:,} open files, and the limit is {hard:,} (ulimit -Hn)"
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     return ""
 
 
-def _load(cell: Cell, server: Running, seconds: float) -> Sample:
-    churn = cell.kind == "churn"
+def _load(workload: Workload, server: RunningServer, seconds: float) -> Sample:
+    churn = workload.kind == "churn"
     result = run(
         Plan(
             Target(HOST, server.port),
-            connections=cell.connections,
-            smallest=cell.size,
-            largest=cell.size,
-            pipeline=cell.pipeline,
+            connections=workload.traffic.connections,
+            smallest=workload.traffic.size,
+            largest=workload.traffic.size,
+            pipeline=workload.traffic.pipeline,
             duration=seconds,
             churn=churn,
             sources=_CHURN_SOURCES if churn else (),
-            expect="upper" if cell.handler == "upper" else "echo",
-            # Every connection of a churn is a fresh one: there is none to warm up.
+            expect="upper" if workload.handler == "upper" else "echo",
+            # With churn, every connection is new: there is nothing to warm up.
             warmup=0.0 if churn else min(_WARMUP, seconds),
         )
     )
@@ -112,19 +127,20 @@ def _load(cell: Cell, server: Running, seconds: float) -> Sample:
     return Sample(result.rate, latency, result.generator_bound)
 
 
-def _idle(cell: Cell, server: Running) -> Sample:
-    """Let every connection have one message answered, so that whatever serves it has run, and look at the memory."""
+def _measure_memory(workload: Workload, server: RunningServer) -> Sample:
+    """Measure the memory of idle connections, each after one exchange, so that everything that serves it has run."""
+    connections, size = workload.traffic.connections, workload.traffic.size
     before = _resident(server.pid)
-    with ExitStack() as connections:
-        for _ in range(cell.connections):
-            sock = connections.enter_context(socket.create_connection((HOST, server.port), _REPLY_WITHIN))
-            sock.sendall(bytes(cell.size))
-            left = cell.size
+    with ExitStack() as stack:
+        for _ in range(connections):
+            sock = stack.enter_context(socket.create_connection((HOST, server.port), _REPLY_TIMEOUT))
+            sock.sendall(bytes(size))
+            left = size
             while left:
                 if not (data := sock.recv(left)):
-                    raise ConnectionResetError("a connection was closed without its reply")
+                    raise ConnectionResetError("a connection was closed without a reply")
                 left -= len(data)
-        return Sample((_resident(server.pid) - before) / cell.connections / 1000)
+        return Sample((_resident(server.pid) - before) / connections / 1000)
 
 
 def _resident(pid: int) -> int:
@@ -134,6 +150,6 @@ def _resident(pid: int) -> int:
     return int(line.split()[1]) * 1024
 
 
-def _start_up(server: Server) -> float:
+def _start_up_time(server: Server) -> float:
     with running(server) as started:
         return wait_for_reply(started) * 1000

@@ -1,4 +1,4 @@
-"""The one line of a terminal that says how far a benchmark is."""
+"""The line on a terminal that shows how far a benchmark has come."""
 
 from __future__ import annotations
 
@@ -8,34 +8,34 @@ import time
 
 import click
 
-from bench.cells import Cell
+from bench.workloads import Workload
 from echoclient.durations import format_duration
 
 _BAR = 20
 
 
 class ProgressLine:
-    """Writes the line on standard error over and over; nothing at all where that is no terminal."""
+    """Rewrites one line on standard error; writes nothing if that is not a terminal."""
 
     def __init__(self, rounds: int) -> None:
         self._rounds = rounds
-        self._live = sys.stderr.isatty()
+        self._is_terminal = sys.stderr.isatty()
         self._began = time.monotonic()
 
-    def show(self, number: int, cell: Cell, server: str, share: float) -> None:
-        """Say what is measured next, as `bench.campaign.Progress` documents it."""
-        if not self._live:
+    def show(self, number: int, workload: Workload, server: str, share: float) -> None:
+        """Show what is measured next; see `bench.benchmark.Progress`."""
+        if not self._is_terminal:
             return
         passed = time.monotonic() - self._began
         filled = round(share * _BAR)
         parts = [f"{'█' * filled}{'░' * (_BAR - filled)} {share:4.0%}", f"round {number} of {self._rounds}"]
-        if share > 0.02:  # before that, nobody can tell
+        if share > 0.02:  # any earlier, an estimate would be wrong by far
             parts.append(f"{format_duration(round(passed / share - passed))} left")
-        parts += [cell.title, server]
+        parts += [workload.title, server]
         width = shutil.get_terminal_size().columns - 1
         click.echo(f"\r{'  '.join(parts)[:width]}\x1b[K", nl=False, err=True)
 
     def clear(self) -> None:
-        """Leave the line empty; the terminal may have put a ^C there."""
-        if self._live:
+        """Clear the line, including the ^C that the terminal may have echoed."""
+        if self._is_terminal:
             click.echo("\r\x1b[K", nl=False, err=True)

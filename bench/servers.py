@@ -1,4 +1,4 @@
-"""Who is compared: how each server is started, and that it is always ended."""
+"""The servers that are compared: how each one is started, and the guarantee that it is stopped."""
 
 from __future__ import annotations
 
@@ -17,31 +17,37 @@ from importlib.util import find_spec
 from pathlib import Path
 
 HOST = "127.0.0.1"
-_PEERS = Path(__file__).parent / "peers"
+_COMPETITORS = Path(__file__).parent / "competitors"
 _OURS = (sys.executable, "-m", "echoserver", "serve", "--port", "{port}", "--handler", "{handler}")
-# Below the ports that Linux and macOS hand out to clients: or, while we try to connect to a server that is not up yet,
-# the kernel may pick the very port we try, and TCP connects us to ourselves.
+# Below the ephemeral ports of Linux and macOS. While the server is not up yet, the kernel could otherwise choose the
+# port we are connecting to as our own, and TCP would connect the socket to itself (simultaneous open).
 _FIRST_PORT, _PORTS = 15_000, 15_000
-_STARTS_WITHIN = 20.0
-_ENDS_WITHIN = 5.0
-# How often a server that is starting is tried; what its start-up time may be wrong by.
-_TRY_EVERY = 0.0005
+_START_TIMEOUT = 20.0
+_STOP_TIMEOUT = 5.0
+# The interval between attempts to connect to a server that is starting, and so the error of its start-up time.
+_RETRY_INTERVAL = 0.0005
 
 
 class ServerFailedError(Exception):
-    """A server did not start, or did not answer; the text is one line."""
+    """A server did not start, or did not answer; the message is one line."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One of those that are compared.
+    """A server that takes part in the comparison.
 
-    Attributes:
-        name: as it is named on the command line and in the tables.
-        about: what it is, for the reader.
-        command: how it is started; ``{port}`` and ``{handler}`` are filled in.
-        module: what has to be installed for it; empty: nothing.
-        limit_flag: how it is told that many connections are coming; empty: it need not be told.
+    Attributes
+    ----------
+    name:
+        Its name on the command line and in the tables.
+    about:
+        What it is, for the reader.
+    command:
+        How it is started; ``{port}`` and ``{handler}`` are filled in.
+    module:
+        The module that has to be installed for it; empty for none.
+    limit_flag:
+        The option that raises its connection limit; empty if it has no limit.
     """
 
     name: str
@@ -51,7 +57,7 @@ class Server:
     limit_flag: str = ""
 
     @property
-    def ours(self) -> bool:
+    def is_echoserver(self) -> bool:
         """Whether it is echoserver."""
         return "echoserver" in self.command
 
@@ -61,55 +67,59 @@ class Server:
         return not self.module or find_spec(self.module) is not None
 
     def arguments(self, port: int, handler: str, connections: int) -> list[str]:
-        """Return the command line to serve so many connections."""
+        """Return the command line that serves that many connections."""
         filled = [part.format(port=port, handler=handler) for part in self.command]
-        # Up to its default it is run with its defaults.
+        # Below its default limit, a server runs with its defaults.
         return [*filled, self.limit_flag, str(connections + 64)] if self.limit_flag and connections > 1000 else filled
 
 
-def _peer(script: str, *more: str) -> tuple[str, ...]:
-    return (sys.executable, str(_PEERS / script), "{port}", "{handler}", *more)
+def _competitor(script: str, *more: str) -> tuple[str, ...]:
+    return (sys.executable, str(_COMPETITORS / script), "{port}", "{handler}", *more)
 
 
 _LIMIT = "--max-connections"
 SERVERS = {
     server.name: server
     for server in (
-        Server("threads", "echoserver, a thread per connection (its default)", _OURS, limit_flag=_LIMIT),
+        Server("threads", "echoserver with one thread per connection, its default", _OURS, limit_flag=_LIMIT),
         Server(
             "threads-all-cores",
-            "the same with `--cores all`: its threads run wherever the kernel puts them",
+            "the same with `--cores all`: the kernel may run its threads on any core",
             (*_OURS, "--cores", "all"),
             limit_flag=_LIMIT,
         ),
         Server(
             "workers",
-            "echoserver `--mode workers`: turns are served by the poller",
+            "echoserver `--mode workers`: the polling thread serves the connections",
             (*_OURS, "--mode", "workers"),
             limit_flag=_LIMIT,
         ),
         Server(
             "workers-queue",
-            "echoserver `--mode workers --dispatch queue`: turns are handed over to worker threads",
+            "echoserver `--mode workers --dispatch queue`: worker threads serve the connections",
             (*_OURS, "--mode", "workers", "--dispatch", "queue"),
             limit_flag=_LIMIT,
         ),
-        Server("socketserver", "`socketserver.ThreadingTCPServer`", _peer("with_socketserver.py")),
-        Server("asyncio", "an `asyncio.Protocol`", _peer("with_asyncio.py", "asyncio")),
-        Server("uvloop", "the same protocol on uvloop", _peer("with_asyncio.py", "uvloop"), module="uvloop"),
-        Server("gevent", "`gevent.server.StreamServer`", _peer("with_gevent.py"), module="gevent"),
+        Server("socketserver", "`socketserver.ThreadingTCPServer`", _competitor("with_socketserver.py")),
+        Server("asyncio", "an `asyncio.Protocol`", _competitor("with_asyncio.py", "asyncio")),
+        Server("uvloop", "the same protocol on uvloop", _competitor("with_asyncio.py", "uvloop"), module="uvloop"),
+        Server("gevent", "`gevent.server.StreamServer`", _competitor("with_gevent.py"), module="gevent"),
     )
 }
 
 
 @dataclass(frozen=True)
-class Running:
+class RunningServer:
     """A server that has been started.
 
-    Attributes:
-        port: that it listens on.
-        pid: of its process.
-        started: when its process was started, on the monotonic clock.
+    Attributes
+    ----------
+    port:
+        The port it listens on.
+    pid:
+        Its process ID.
+    started:
+        When its process was started, on the monotonic clock, in seconds.
     """
 
     port: int
@@ -118,21 +128,27 @@ class Running:
 
 
 @contextmanager
-def running(server: Server, handler: str = "echo", connections: int = 0) -> Iterator[Running]:
-    """Start a server as a process of its own, and end it however the block ends.
+def running(server: Server, handler: str = "echo", connections: int = 0) -> Iterator[RunningServer]:
+    """Start a server as a process of its own, and stop it however the block ends.
 
-    What it prints goes to a file, as a log usually does; its last line is part of the error if it fails.
+    Its output goes to a file, as a log usually does. If it fails, the last line becomes part of the error.
 
-    Args:
-        server: which.
-        handler: ``echo`` or ``upper``.
-        connections: how many will be open at once.
+    Parameters
+    ----------
+    server:
+        The server to start.
+    handler:
+        ``echo`` or ``upper``.
+    connections:
+        How many will be open at once.
 
-    Raises:
-        ServerFailedError: it is not up in time, or died.
+    Raises
+    ------
+    ServerFailedError
+        It is not up in time, or it has died.
     """
     port = _free_port()
-    # Compiled modules are kept, as an installation keeps them, or compiling them would be most of starting.
+    # Keep compiled modules, as an installation does: otherwise start-up would mostly be compiling.
     environment = {
         name: value
         for name, value in os.environ.items()
@@ -142,42 +158,43 @@ def running(server: Server, handler: str = "echo", connections: int = 0) -> Iter
         process = None
         try:
             started = time.monotonic()
-            with _uninterrupted():  # or an interrupt could come between its start and our knowing of it
-                process = subprocess.Popen(  # noqa: S603 - the table above
+            with _interrupts_deferred():  # otherwise one could arrive after the start and before we know the process
+                process = subprocess.Popen(  # noqa: S603 - from the table above
                     server.arguments(port, handler, connections),
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
                     cwd=folder,
                     env=environment,
-                    start_new_session=True,  # Ctrl-C is for us, and we end it
+                    start_new_session=True,  # Ctrl-C is for us; we stop the server
                 )
-            yield Running(port, process.pid, started)
+            yield RunningServer(port, process.pid, started)
             if process.poll() is not None:
-                raise ServerFailedError(_last_words(process, log.name))
+                raise ServerFailedError(_exit_message(process, log.name))
         except OSError as error:
             if process is not None and process.poll() is not None:
-                raise ServerFailedError(_last_words(process, log.name)) from None
+                raise ServerFailedError(_exit_message(process, log.name)) from None
             raise ServerFailedError(f"{server.name}: {error.strerror or error}") from error
         finally:
             if process is not None:
-                _end(process)
+                _stop(process)
 
 
-def wait_for_reply(server: Running) -> float:
-    """Exchange one byte with a server that is starting; return the seconds from its process's start to the reply.
+def wait_for_reply(server: RunningServer) -> float:
+    """Exchange one byte with a server that is starting; return the seconds from the start of its process to the reply.
 
-    Raises:
-        ServerFailedError: there is none in time.
-        OSError: the server is up and does not answer.
+    Raises
+    ------
+    OSError
+        The server is not up in time, or does not answer.
     """
     while True:
         try:
-            sock = socket.create_connection((HOST, server.port), _STARTS_WITHIN)
+            sock = socket.create_connection((HOST, server.port), _START_TIMEOUT)
         except ConnectionRefusedError:
-            if time.monotonic() - server.started > _STARTS_WITHIN or not _alive(server.pid):
+            if time.monotonic() - server.started > _START_TIMEOUT or not _alive(server.pid):
                 raise
-            time.sleep(_TRY_EVERY)
+            time.sleep(_RETRY_INTERVAL)
             continue
         with sock:
             sock.sendall(b"x")
@@ -187,7 +204,7 @@ def wait_for_reply(server: Running) -> float:
 
 
 def _alive(pid: int) -> bool:
-    """Return whether a child of ours has not ended, and leave its exit status to whoever waits for it."""
+    """Return whether a child process is running, and leave its exit status to be collected by `Popen`."""
     return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
 
@@ -202,33 +219,33 @@ def _free_port() -> int:
             return port
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """End a process by its id, gently first."""
-    with _uninterrupted():
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    """Terminate a process, and kill it if it does not exit in time."""
+    with _interrupts_deferred():
         process.terminate()
         try:
-            process.wait(_ENDS_WITHIN)
+            process.wait(_STOP_TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
 
 
 @contextmanager
-def _uninterrupted() -> Iterator[None]:
-    """Put Ctrl-C and a request to terminate off until the end of the block, in the main thread."""
-    came: list[int] = []
+def _interrupts_deferred() -> Iterator[None]:
+    """Hold SIGINT and SIGTERM back until the end of the block. Main thread only."""
+    received: list[int] = []
     numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda number, _: came.append(number)) for number in numbers}
+    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-        if came:
+        if received:
             raise KeyboardInterrupt
 
 
-def _last_words(process: subprocess.Popen[bytes], log: str) -> str:
+def _exit_message(process: subprocess.Popen[bytes], log: str) -> str:
     lines = Path(log).read_text(errors="replace").split("\n")
-    said = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-    return f"the server ended with status {process.returncode}: {said}"
+    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
+    return f"the server ended with status {process.returncode}: {last}"

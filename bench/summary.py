@@ -1,4 +1,4 @@
-"""From samples to figures: medians, spread, and ratios that compare what was measured at the same time."""
+"""From samples to figures: medians, ranges, and ratios between what was measured at the same time."""
 
 from __future__ import annotations
 
@@ -6,84 +6,109 @@ import statistics
 from collections import Counter
 from dataclasses import dataclass
 
-from bench.campaign import Campaign
-from bench.cells import Cell
+from bench.benchmark import Benchmark
 from bench.measure import PERCENTILES, Sample
+from bench.workloads import Workload
 
 
 @dataclass(frozen=True)
-class Entry:
-    """One server's figures in one cell.
+class Figures:
+    """The values of all rounds that succeeded, in the workload's unit.
 
-    Attributes:
-        server: its name.
-        value: the median over the rounds, in the cell's unit; ``None`` if no round gave one.
-        low: the least of the rounds.
-        high: the most.
-        ratio: to the base, the median of each round's own ratio; ``None`` where the generator was the base's limit.
-        beside: to the same server's figure in the cell that this one stands beside; ``None`` likewise.
-        latency: the median of each percentile, in seconds.
-        bound: the generator was the limit in half of the rounds or more; value and ratios are the least they may be.
-        rounds: how many gave a value.
-        problems: what went wrong, with how often.
+    Attributes
+    ----------
+    median:
+        The median of the rounds.
+    low:
+        The lowest value of the rounds.
+    high:
+        The highest value of the rounds.
+    rounds:
+        How many rounds there are.
+    """
+
+    median: float
+    low: float
+    high: float
+    rounds: int
+
+
+@dataclass(frozen=True)
+class Result:
+    """What one server achieved in one workload.
+
+    Attributes
+    ----------
+    server:
+        Its name.
+    figures:
+        The figures; ``None`` if no round succeeded.
+    ratio:
+        The ratio to the baseline: the median over the rounds; ``None`` if the baseline was generator-bound.
+    reference_ratio:
+        The ratio to the same server's figure in the workload's reference, computed likewise.
+    latency:
+        The median of each percentile, in seconds.
+    generator_bound:
+        The generator was the limit in at least half of the rounds: all figures are lower bounds.
+    problems:
+        What went wrong, and how often.
     """
 
     server: str
-    value: float | None
-    low: float
-    high: float
+    figures: Figures | None
     ratio: float | None
-    beside: float | None
+    reference_ratio: float | None
     latency: dict[float, float]
-    bound: bool
-    rounds: int
+    generator_bound: bool
     problems: Counter[str]
 
 
-def summarise(campaign: Campaign, cell: Cell) -> list[Entry]:
-    """Return a cell's entries: the ranked ones from the best on, then those that can't be ranked."""
-    measured = campaign.samples.get(cell.name, {})
-    base = measured.get(campaign.settings.base_of(cell), [])
-    beside = campaign.samples.get(cell.beside, {})
-    entries = [_entry(name, samples, base, beside.get(name, [])) for name, samples in measured.items()]
+def summarise(benchmark: Benchmark, workload: Workload) -> list[Result]:
+    """Return a workload's results: first the ranked ones, best first, then those that can't be ranked."""
+    samples_of = benchmark.samples.get(workload.name, {})
+    baseline = samples_of.get(benchmark.settings.baseline_of(workload), [])
+    reference = benchmark.samples.get(workload.reference, {})
+    results = [_result(name, samples, baseline, reference.get(name, [])) for name, samples in samples_of.items()]
 
-    def order(entry: Entry) -> tuple[bool, bool, float]:
-        value = entry.value or 0.0
-        return entry.value is None, entry.bound, -value if cell.more_is_better else value
+    def rank(result: Result) -> tuple[bool, bool, float]:
+        median = result.figures.median if result.figures else 0.0
+        return result.figures is None, result.generator_bound, -median if workload.more_is_better else median
 
-    return sorted(entries, key=order)
+    return sorted(results, key=rank)
 
 
-def _entry(name: str, samples: list[Sample], base: list[Sample], beside: list[Sample]) -> Entry:
-    good = [sample for sample in samples if not sample.problem]
+def _result(name: str, samples: list[Sample], baseline: list[Sample], reference: list[Sample]) -> Result:
+    good = _good(samples)
     values = [sample.value for sample in good]
-    return Entry(
+    return Result(
         server=name,
-        value=statistics.median(values) if values else None,
-        low=min(values, default=0.0),
-        high=max(values, default=0.0),
-        ratio=_ratio(samples, base),
-        beside=_ratio(samples, beside),
+        figures=Figures(statistics.median(values), min(values), max(values), len(values)) if values else None,
+        ratio=_ratio(samples, baseline),
+        reference_ratio=_ratio(samples, reference),
         latency={
             percentile: statistics.median(sample.latency[percentile] for sample in good)
             for percentile in PERCENTILES
             if good and all(percentile in sample.latency for sample in good)
         },
-        bound=_bound(samples),
-        rounds=len(good),
+        generator_bound=_generator_bound(samples),
         problems=Counter(sample.problem for sample in samples if sample.problem),
     )
 
 
-def _ratio(samples: list[Sample], base: list[Sample]) -> float | None:
-    """Return the median of the ratios of each round: a round's disturbance is likely to have met both."""
-    if _bound(base):
+def _ratio(samples: list[Sample], baseline: list[Sample]) -> float | None:
+    """Return the median of the ratios of each round, since what disturbs a round is likely to affect both sides."""
+    if _generator_bound(baseline):
         return None
-    pairs = zip(samples, base, strict=False)  # after Ctrl-C one of them may be a round ahead
+    pairs = zip(samples, baseline, strict=False)  # after Ctrl-C, one side may be a round ahead
     ratios = [one.value / other.value for one, other in pairs if not one.problem and not other.problem and other.value]
     return statistics.median(ratios) if ratios else None
 
 
-def _bound(samples: list[Sample]) -> bool:
-    good = [sample for sample in samples if not sample.problem]
-    return bool(good) and 2 * sum(sample.bound for sample in good) >= len(good)
+def _generator_bound(samples: list[Sample]) -> bool:
+    good = _good(samples)
+    return bool(good) and 2 * sum(sample.generator_bound for sample in good) >= len(good)
+
+
+def _good(samples: list[Sample]) -> list[Sample]:
+    return [sample for sample in samples if not sample.problem]

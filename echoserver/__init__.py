@@ -1,20 +1,22 @@
-"""A multithreaded TCP server with pluggable handlers; echo and upper-case come with it.
+"""A multithreaded TCP server with pluggable handlers; echo and upper-case are built in.
 
 >>> from echoserver import Server, ServerConfig
 >>> with Server(ServerConfig(port=0, handler="upper")) as server:
 ...     host, port = server.address
 """
 
-from typing import TYPE_CHECKING
+# Not imported from `typing`: this module runs before `__main__` handles signals, so it loads nothing.
+TYPE_CHECKING = False
 
 if TYPE_CHECKING:
-    from echoserver.config.schema import ServerConfig
+    from echoserver.config import ServerConfig
     from echoserver.handlers import Handler
     from echoserver.server import Server
 
-__all__ = ["Handler", "Server", "ServerConfig"]
+__all__ = ["Handler", "Server", "ServerConfig", "__version__"]
+__version__ = "0.1.0"
 
-_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config.schema"}
+_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config"}
 
 
 def __getattr__(name: str) -> object:

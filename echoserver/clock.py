@@ -1,4 +1,4 @@
-"""Time limits: everything here runs on the monotonic clock, so that a wall-clock jump times nobody out."""
+"""Time limits. Everything here uses the monotonic clock, so a change of the wall clock expires nothing."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def parse_duration(text: str) -> float:
     Raises
     ------
     ValueError
-        The text is none of these.
+        The text has another form.
 
     """
     if text == "0":
@@ -24,12 +24,12 @@ def parse_duration(text: str) -> float:
     match = _DURATION.fullmatch(text)
     if match is None:
         raise ValueError(text)
-    # Divided, since 0.001 has no exact float: 43ms is 0.043, and not a hair more.
+    # 0.001 has no exact float: dividing makes 43ms exactly 0.043, which multiplying would not.
     return float(match[1]) / 1000 if match[2] == "ms" else float(match[1]) * _UNITS[match[2]]
 
 
 def format_duration(seconds: float) -> str:
-    """Return the shortest text that `parse_duration` reads back as these seconds (to the microsecond)."""
+    """Return the shortest text that `parse_duration` reads back as this duration, to the microsecond."""
     if seconds == 0:
         return "0"
     for unit in ("h", "m", "s"):
@@ -42,14 +42,14 @@ def format_duration(seconds: float) -> str:
 
 
 class Deadline:
-    """One moment that all steps of an operation share, so that a slow first step leaves less for the next.
+    """A point in time shared by all steps of an operation, so that a slow step leaves less time for the next.
 
-    Any thread may read it or call `expire`; the one attribute is replaced whole.
+    Any thread may read it or call `expire`: the only attribute is replaced as a whole.
 
     Parameters
     ----------
     seconds:
-        How far away it is; 0 is off, it never comes.
+        The time from now until it expires; 0 means that it never expires.
 
     """
 
@@ -59,28 +59,34 @@ class Deadline:
         self._at = monotonic() + seconds if seconds else math.inf
 
     def remaining(self) -> float:
-        """Return the seconds left, never negative; `math.inf` for a deadline that is off."""
+        """Return the seconds left, never negative; `math.inf` if it never expires."""
         return max(0.0, self._at - monotonic())
 
     def timeout(self) -> float | None:
-        """Return the seconds left as the standard library's waits take them: `None` waits without limit."""
+        """Return the seconds left as a timeout for the standard library: `None` waits without limit."""
         left = self.remaining()
         return None if left == math.inf else left
 
     @property
     def expired(self) -> bool:
-        """Whether the moment has come."""
+        """Whether the time has come."""
         return monotonic() >= self._at
 
     def expire(self) -> None:
-        """Let it come now."""
+        """Expire now, whatever time is left."""
         self._at = -math.inf
 
 
 class Throttle:
-    """Lets something through at most once an interval: the warning that would otherwise fill the log.
+    """Allows something at most once per interval, such as a warning that would otherwise fill the log.
 
-    Not locked: it belongs to one thread, the one that warns.
+    It has no lock: it belongs to the thread that logs the warning.
+
+    Parameters
+    ----------
+    seconds:
+        The length of the interval.
+
     """
 
     __slots__ = ("_interval", "_next")
@@ -90,7 +96,7 @@ class Throttle:
         self._next = -math.inf
 
     def ready(self) -> bool:
-        """Return whether the interval has passed since this last said yes."""
+        """Return whether the interval has passed since this last returned true."""
         now = monotonic()
         if now < self._next:
             return False

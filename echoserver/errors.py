@@ -1,18 +1,35 @@
-"""What can go wrong before and while serving; each leaf carries the exit code the command ends with."""
+"""The errors that can occur before and while serving. Each class carries the exit code that the command ends with."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 
+def printable(text: str) -> str:
+    r"""Return the text on one line, with every character that is not printable escaped, such as `\x07` for BEL.
+
+    Text that comes from a handler, a file or the environment may contain control characters, C1 (`\x80` to `\x9f`)
+    included, which a terminal would obey.
+    """
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
+        for character in text
+    )
+
+
 class EchoServerError(Exception):
-    """Base of all errors this package raises; its text is one line meant for the user."""
+    """Base class of all errors that this package raises. Its text is one printable line for the user."""
 
     exit_code: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        return printable(super().__str__())
+
 
 class BindError(EchoServerError):
-    """The server can't listen where it was told to, or can't go on accepting."""
+    """The server can't listen on its address, or can't go on accepting."""
 
 
 class ConfigError(EchoServerError):
@@ -23,20 +40,20 @@ class ConfigError(EchoServerError):
     problem:
         What is wrong and what would be right, without the name of the option.
     key:
-        The option at fault, as `ServerConfig` spells it; `None` where it isn't one option.
+        The option at fault, as `ServerConfig` spells it; `None` if it isn't a single option.
     origin:
-        Where the value came from (`--port`, `ECHOSERVER_PORT`, a file); `None` where the raiser doesn't know.
+        Where the value came from (`--port`, `ECHOSERVER_PORT`, a file); `None` if the caller doesn't know.
 
     """
 
     exit_code: ClassVar[int] = 2
 
     def __init__(self, problem: str, *, key: str | None = None, origin: str | None = None) -> None:
-        self.problem = problem
+        self.problem = printable(problem)
         self.key = key
         self.origin = origin
         super().__init__(problem, key, origin)
 
     def __str__(self) -> str:
         where = self.origin or self.key
-        return f"{where}: {self.problem}" if where else self.problem
+        return printable(f"{where}: {self.problem}") if where else self.problem

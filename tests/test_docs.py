@@ -1,4 +1,4 @@
-"""The pages do what they say: their code runs, their tables are those of the code, their samples have its fields."""
+"""The pages are correct: their code runs, their tables match the code, and their sample lines match real ones."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from echoserver.config.schema import default_of, flag_of, load_config, options
-from echoserver.handlers.base import ENTRY_POINT_GROUP
+from echoserver.config import default_of, flag_of, load_config, options
+from echoserver.handlers.finding import ENTRY_POINT_GROUP
 from echoserver.observe.metrics import CloseReason, Snapshot, WorkerSnapshot
 from support import PATIENCE, ROOT, Service, environment
 
@@ -30,7 +30,7 @@ def blocks(page: str, language: str) -> list[str]:
 
 
 def rows(page: str, first_header: str) -> dict[str, list[str]]:
-    """Return the rows of the table whose first column has this header, by what stands in backquotes there."""
+    """Return the rows of the table with this first header, by the names in backquotes in their first column."""
     lines = iter(page.splitlines())
     found = {}
     for line in lines:
@@ -55,7 +55,7 @@ def example(tmp_path) -> Path:
     return tmp_path
 
 
-def test_the_guides_tests_pass(example):
+def test_the_tests_in_the_guide_pass(example):
     finished = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-W", "error", "-p", "no:cacheprovider", str(example)],
         capture_output=True,
@@ -69,9 +69,9 @@ def test_the_guides_tests_pass(example):
     assert "3 passed" in finished.stdout
 
 
-def test_the_guides_session_is_what_happens(example):
+def test_the_session_in_the_guide_is_real(example):
     (session,) = [block for block in blocks(HANDLERS, "console") if "printf" in block]
-    serve, talk, *said = session.splitlines()
+    serve, talk, *shown = session.splitlines()
     sent = re.fullmatch(r"\$ printf '(.*)' \| ncat 127\.0\.0\.1 9000", talk)
     assert sent is not None
     command, *flags = serve.removeprefix("$ echoserver ").split()
@@ -80,15 +80,15 @@ def test_the_guides_session_is_what_happens(example):
         with socket.create_connection(service.address, PATIENCE) as peer:
             peer.sendall(sent[1].replace(r"\n", "\n").encode())
             peer.shutdown(socket.SHUT_WR)
-            heard = b""
+            received = b""
             while data := peer.recv(100):
-                heard += data
+                received += data
         service.send_signal(signal.SIGTERM)
         assert service.finish() == 0
-    assert heard.decode().splitlines() == said
+    assert received.decode().splitlines() == shown
 
 
-def test_the_guides_function_serves(example):
+def test_the_function_in_the_guide_serves(example):
     (serve,) = [block for block in blocks(HANDLERS, "console") if "shout" in block]
     with Service(*serve.split()[3:], cwd=example) as service:
         with socket.create_connection(service.address, PATIENCE) as peer:
@@ -98,7 +98,7 @@ def test_the_guides_function_serves(example):
         assert service.finish() == 0
 
 
-def test_the_guides_configuration_is_allowed(tmp_path):
+def test_the_configuration_in_the_guide_is_valid(tmp_path):
     configuration, package = blocks(HANDLERS, "toml")
     path = tmp_path / "echoserver.toml"
     path.write_text(configuration)
@@ -109,7 +109,7 @@ def test_the_guides_configuration_is_allowed(tmp_path):
 # -- operation
 
 
-def test_the_table_of_options_is_the_declarations():
+def test_the_table_of_options_matches_the_declarations():
     table = rows(OPERATION, "Option")
     assert list(table) == [flag_of(name) for name, _ in options()]
     for name, option in options():
@@ -119,13 +119,13 @@ def test_the_table_of_options_is_the_declarations():
         assert help_text == option.help.replace("|", r"\|")
 
 
-def test_the_table_of_counters_is_the_snapshot():
+def test_the_table_of_counters_matches_the_snapshot():
     counters = [field.name for field in dataclasses.fields(Snapshot) if field.name != "workers"]
     assert list(rows(OPERATION, "Counter")) == [*counters, "log_dropped"]
     assert list(rows(OPERATION, "In `workers`")) == [field.name for field in dataclasses.fields(WorkerSnapshot)]
 
 
-def test_the_table_of_reasons_is_the_enumeration():
+def test_the_table_of_reasons_matches_the_enumeration():
     assert list(rows(DESIGN, "Reason")) == [reason.value for reason in CloseReason]
 
 

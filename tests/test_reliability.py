@@ -1,4 +1,4 @@
-"""The page about reliability, held to the tests and the options that it names."""
+"""Checks the reliability page against the tests and options that it names."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from echoserver.config.schema import options
+from echoserver.config import options
 from support import ROOT
 
 ROWS = [

@@ -1,6 +1,6 @@
-"""The house plan, held to the code: who may import whom, who may do what, and which locks there are.
+"""The structure of the code: what may import what, which code may do what, how long it gets, and which locks there are.
 
-The tables are those of docs/design.md, so that the page can't say one thing and the code do another.
+The tables are those of docs/design.md, so that the page cannot say one thing and the code do another.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -18,13 +18,14 @@ from support import ROOT
 DESIGN = (ROOT / "docs" / "design.md").read_text()
 SERVER = ROOT / "echoserver"
 CLIENT = ROOT / "client" / "echoclient"
-# What each distribution is called where it is imported.
-MODULES = {"tomli-w": "tomli_w", "hdrhistogram": "hdrh"}
+BENCH = ROOT / "bench"
 PRIMITIVES = {
     *("Lock", "RLock", "Condition", "Semaphore", "BoundedSemaphore", "Event", "Barrier", "Timer", "local"),
     *("Queue", "LifoQueue", "PriorityQueue", "SimpleQueue", "make_queue"),
 }
-THE_COMMAND = {"__main__.py", "cli.py", "operate.py"}
+MOST_LINES_OF_A_MODULE = 300
+MOST_LINES_OF_A_FUNCTION = 60
+MOST_PARAMETERS_OF_A_CONSTRUCTOR = 7
 
 
 def table(heading: str) -> list[list[str]]:
@@ -44,6 +45,19 @@ def files(package: Path) -> list[Path]:
     return sorted(package.rglob("*.py"))
 
 
+def name_of(path: Path) -> str:
+    """Return the path of a file below its package, which identifies it in the output of the tests."""
+    return str(path.relative_to(ROOT))
+
+
+def module_of(path: Path) -> str:
+    """Return the dotted name of a module of the server."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+SERVER_MODULES = {module_of(path) for path in files(SERVER)}
+
+
 def imports(path: Path) -> set[str]:
     """Return all modules that a file imports, wherever in it: at the top, in a function, for a type checker."""
     found = set()
@@ -51,6 +65,7 @@ def imports(path: Path) -> set[str]:
         if isinstance(node, ast.ImportFrom):
             assert node.level == 0, f"{path}: a relative import"
             found.add(str(node.module))
+            found.update({f"{node.module}.{alias.name}" for alias in node.names} & SERVER_MODULES)
         elif isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names)
         elif isinstance(node, ast.Call) and getattr(node.func, "id", "") == "import_module":
@@ -58,17 +73,12 @@ def imports(path: Path) -> set[str]:
     return found
 
 
-def room(path: Path) -> str:
-    """Return the name under which the design page has a file of the server."""
-    return "handlers/" if path.parent.name == "handlers" else path.name
-
-
-def room_of(module: str) -> str:
-    """Return the room that a module of ours is in."""
+def package_of(module: str) -> str:
+    """Return the row of the design page that a module of the server belongs to."""
     parts = module.split(".")
     if len(parts) == 1:
         return "__init__.py"
-    return "handlers/" if parts[1] == "handlers" else parts[1] + ".py"
+    return f"{parts[1]}/" if (SERVER / parts[1]).is_dir() else f"{parts[1]}.py"
 
 
 def third_party(path: Path) -> set[str]:
@@ -76,36 +86,56 @@ def third_party(path: Path) -> set[str]:
     return tops - set(sys.stdlib_module_names) - {"echoserver", "echoclient"}
 
 
-ROOMS = {code_in(name)[0]: (code_in(may), code_in(libraries)) for name, _, may, libraries in table("Rooms")}
+PACKAGES = {code_in(name)[0]: (code_in(may), code_in(libraries)) for name, _, may, libraries in table("Packages")}
 
 
-def test_every_module_has_its_row_and_every_row_its_module():
-    assert sorted(ROOMS) == sorted({room(path) for path in files(SERVER)})
+def files_of(package: str) -> list[Path]:
+    return [path for path in files(SERVER) if package_of(module_of(path)) == package]
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_a_room_imports_what_its_row_says(name):
+def test_every_package_has_its_row_and_every_row_its_package():
+    assert sorted(PACKAGES) == sorted({package_of(module_of(path)) for path in files(SERVER)})
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_imports_what_its_row_says(package):
     used = {
-        room_of(module)
-        for path in files(SERVER)
-        if room(path) == name
+        package_of(module)
+        for path in files_of(package)
         for module in imports(path)
         if module.split(".")[0] == "echoserver"
-    } - {name}
-    assert sorted(used) == sorted(ROOMS[name][0])
+    }
+    if package == "__init__.py":  # it loads them by name, when they are first used
+        used |= {package_of(home) for home in re.findall(r'"(echoserver\.[a-z_.]+)"', (SERVER / package).read_text())}
+    assert sorted(used - {package}) == sorted(PACKAGES[package][0])
 
 
-@pytest.mark.parametrize("name", ROOMS)
-def test_a_room_uses_the_libraries_that_its_row_says(name):
-    used = {library for path in files(SERVER) if room(path) == name for library in third_party(path)}
-    assert sorted(used) == sorted(ROOMS[name][1])
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_package_uses_the_libraries_that_its_row_says(package):
+    used = {library for path in files_of(package) for library in third_party(path)}
+    assert sorted(used) == sorted(PACKAGES[package][1])
 
 
-def test_the_rooms_stand_in_order_so_there_is_no_circle():
-    seen = set()
-    for name, (may, _) in ROOMS.items():
-        assert set(may) <= seen, f"{name} imports a room that stands below it"
-        seen.add(name)
+def test_packages_import_only_those_above_them():
+    seen: set[str] = set()
+    for package, (may, _) in PACKAGES.items():
+        assert set(may) <= seen, f"{package} imports a package that stands below it"
+        seen.add(package)
+
+
+def test_no_module_imports_itself_by_way_of_others():
+    graph = {module_of(path): imports(path) & SERVER_MODULES - {module_of(path)} for path in files(SERVER)}
+    done: set[str] = set()
+
+    def visit(module: str, way: tuple[str, ...]) -> None:
+        assert module not in way, f"a cycle: {[*way, module]}"
+        if module not in done:
+            for imported in graph[module]:
+                visit(imported, (*way, module))
+            done.add(module)
+
+    for module in graph:
+        visit(module, ())
 
 
 def test_the_client_knows_nothing_of_the_server():
@@ -116,6 +146,38 @@ def test_the_client_knows_nothing_of_the_server():
 def test_the_server_knows_nothing_of_the_client():
     for path in files(SERVER):
         assert not {module for module in imports(path) if module.split(".")[0] == "echoclient"}, path
+
+
+# -- how long code gets
+
+
+OURS = [*files(SERVER), *files(CLIENT), *files(BENCH)]
+
+
+def functions(path: Path) -> Iterator[ast.FunctionDef]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.FunctionDef):
+            yield node
+
+
+@pytest.mark.parametrize("path", [*OURS, *files(ROOT / "tests")], ids=name_of)
+def test_no_module_is_too_long(path):
+    assert len(path.read_text().splitlines()) <= MOST_LINES_OF_A_MODULE
+
+
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_no_function_is_too_long(path):
+    for node in functions(path):
+        assert node.end_lineno is not None
+        assert node.end_lineno - node.lineno < MOST_LINES_OF_A_FUNCTION, node.name
+
+
+@pytest.mark.parametrize("path", OURS, ids=name_of)
+def test_no_constructor_takes_too_many_parameters(path):
+    for node in functions(path):
+        if node.name == "__init__":
+            taken = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
+            assert len(taken) - 1 <= MOST_PARAMETERS_OF_A_CONSTRUCTOR, f"line {node.lineno}"
 
 
 # -- who may do what
@@ -134,27 +196,36 @@ def uses(path: Path) -> set[str]:
     return found
 
 
-@pytest.mark.parametrize("path", [path for path in files(SERVER) if path.name not in THE_COMMAND], ids=room)
-def test_only_the_command_prints_reads_arguments_takes_signals_and_exits(path):
-    of_a_process = {"print", "input", "exit", "quit", "breakpoint", "os._exit"}
-    of_a_process |= {f"sys.{name}" for name in ("exit", "argv", "stdin", "stdout", "stderr", "excepthook")}
-    assert not uses(path) & of_a_process
-    assert not uses(path) & {
-        f"signal.{name}" for name in ("signal", "set_wakeup_fd", "setitimer", "alarm", "raise_signal")
-    }
+THE_COMMAND = {SERVER / "__main__.py", *files(SERVER / "cli")}
+OF_THE_PROCESS = {SERVER / "process" / name for name in ("signals.py", "uncaught.py")}
+
+
+@pytest.mark.parametrize("path", [path for path in files(SERVER) if path not in THE_COMMAND], ids=name_of)
+def test_only_the_command_prints_reads_arguments_and_exits(path):
+    assert not uses(path) & {"print", "input", "exit", "quit", "breakpoint", "os._exit"}
+    assert not uses(path) & {f"sys.{name}" for name in ("exit", "argv", "stdin", "stdout", "stderr")}
     assert not imports(path) & {"click", "argparse", "atexit"}
 
 
-@pytest.mark.parametrize("path", files(SERVER), ids=room)
+@pytest.mark.parametrize("path", [path for path in files(SERVER) if path.name != "__main__.py"], ids=name_of)
+def test_only_the_process_takes_signals_and_sets_hooks(path):
+    if path not in OF_THE_PROCESS:
+        taking = ("signal", "set_wakeup_fd", "setitimer", "alarm", "raise_signal")
+        assert not uses(path) & {f"signal.{name}" for name in taking}
+        assert not uses(path) & {"sys.excepthook", "sys.unraisablehook"}
+        assert not re.search(r"threading\.excepthook\s*=", path.read_text())
+
+
+@pytest.mark.parametrize("path", files(SERVER), ids=name_of)
 def test_only_log_lines_use_the_wall_clock_and_nothing_sleeps(path):
     allowed = {"time.time", "time"} if path.name == "logs.py" else set()
     wall = {f"time.{name}" for name in ("time", "time_ns", "localtime", "gmtime", "sleep", "strftime")}
     assert not (uses(path) & wall) - allowed
-    if path.name != "logs.py":
+    if path.name != "rendering.py":
         assert "datetime" not in imports(path)
 
 
-@pytest.mark.parametrize("path", files(SERVER), ids=room)
+@pytest.mark.parametrize("path", files(SERVER), ids=name_of)
 def test_nothing_forks(path):
     assert not imports(path) & {"multiprocessing", "subprocess", "concurrent.futures"}
     assert not uses(path) & {"os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
@@ -197,48 +268,3 @@ def test_nothing_that_threads_share_is_made_anywhere_else():
     for path in files(SERVER):
         inner = path.read_text().count("Condition(RLock())")  # one inside another
         assert calls_of_primitives(path) - inner == len(primitives_made(path)), path
-
-
-# -- dependencies
-
-
-def project() -> dict:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-
-
-def names(requirements: list[str]) -> set[str]:
-    return {re.split(r"[\[<>=~! ]", requirement)[0] for requirement in requirements} - {"echoserver"}
-
-
-def modules(distributions: set[str]) -> set[str]:
-    return {MODULES.get(name, name) for name in distributions}
-
-
-def test_the_server_is_content_with_its_own_dependencies():
-    used = set().union(*(third_party(path) for path in files(SERVER)))
-    assert used == modules(names(project()["dependencies"]))
-
-
-def test_the_client_is_content_with_its_own_dependencies():
-    used = set().union(*(third_party(path) for path in files(CLIENT)))
-    extra = names(project()["optional-dependencies"]["client"])
-    assert used <= modules(names(project()["dependencies"]) | extra)
-    assert modules(extra) <= used, "the extra has what nobody uses"
-
-
-def test_every_dependency_has_its_reason():
-    optional = project()["optional-dependencies"]
-    expected = names(project()["dependencies"]).union(*map(names, optional.values()))
-    assert {code_in(row[0])[0] for row in table("Dependencies")} == expected
-    assert all(len(row[-1]) > 20 for row in table("Dependencies"))
-
-
-# -- pages and files
-
-
-@pytest.mark.parametrize(
-    "page", [*sorted((ROOT / "docs").glob("*.md")), ROOT / "README.md"], ids=lambda page: page.name
-)
-def test_links_between_pages_lead_somewhere(page):
-    for target in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text()):
-        assert (page.parent / target).exists(), f"{page.name} links to {target}"

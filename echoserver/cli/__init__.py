@@ -1,1 +1,1 @@
-"""The command line: one module a command. The only package that prints and exits."""
+"""The command line, one module per command. This is the only package that prints and exits."""

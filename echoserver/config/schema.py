@@ -1,25 +1,23 @@
-"""Every option, declared once; and how flags, environment and file become one frozen `ServerConfig`.
-
-Flags beat `ECHOSERVER_...` variables, which beat the TOML file, which beats the defaults.
-"""
+"""Every option of the server, declared once: its default, its kind of value, and the texts that explain it."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar, cast
 
+from echoserver.config.rates import Amount, Rate
 from echoserver.config.values import (
-    Amount,
+    AmountKind,
     Choice,
     Duration,
     HandlerName,
     Kind,
     Networks,
     Option,
-    Rate,
+    RateKind,
     Table,
     Text,
     Whole,
@@ -27,15 +25,8 @@ from echoserver.config.values import (
 )
 from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerSpec
-from echoserver.serving.rate import parse_amount, parse_rate
 
 T = TypeVar("T")
-
-ENVIRONMENT = "ECHOSERVER_"
-# What Kubernetes puts into a container's environment for each Service named "echoserver" or "echoserver-..." is not
-# meant for us.
-_SERVICE_LINK = re.compile(r"(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
-_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
 
 
 def _option(default: T, kind: Kind[T], help: str, why: str) -> T:  # noqa: A002 - it is the help text
@@ -47,164 +38,166 @@ def _option(default: T, kind: Kind[T], help: str, why: str) -> T:  # noqa: A002 
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """How a server behaves. Durations are in seconds here, and `0` turns a limit off.
+    """How a server behaves. Durations are in seconds here, and 0 turns a limit off.
+
+    `rate_limit`, `rate_burst` and `trusted` also accept the text that a file has, and hold the parsed value.
 
     Raises
     ------
     ConfigError
-        A value is not allowed; the message names the option and says what is.
+        A value is not allowed. The message names the option and what is allowed.
 
     """
 
     host: str = _option(
         "127.0.0.1",
         Text("HOST"),
-        "Address or name to listen on; every address of a name is used.",
-        "Nobody but this machine can reach a server that was only tried out. 0.0.0.0 is all of IPv4, :: all of both.",
+        "Address or host name to listen on; a name stands for all of its addresses.",
+        "Only this machine can reach the default address. 0.0.0.0 is all of IPv4, :: all of both families.",
     )
     port: int = _option(
         9000,
         Whole(0, 65535, "PORT"),
         "Port to listen on; 0 takes a free one.",
-        "Above 1024, so that no privilege is needed. The log line `listening` has the port taken.",
+        "Ports from 1024 need no privilege. The log line `listening` shows the port in use.",
     )
     handler: HandlerSpec = _option(
         cast("HandlerSpec", "echo"),
         HandlerName(),
-        "What answers: echo, upper, an installed handler, or package.module:attribute.",
-        "`echoserver handlers` lists what there is.",
+        "What produces the replies: echo, upper, an installed handler, or package.module:attribute.",
+        "`echoserver handlers` lists the handlers that are available.",
     )
     handler_options: Mapping[str, Any] = _option(
         cast("Mapping[str, Any]", {}),
         Table(),
-        "An option of the handler; give it once for each.",
-        "Each handler has its own options and checks them.",
+        "An option of the handler; can be given more than once.",
+        "Each handler declares its own options and checks them.",
     )
     mode: str = _option(
         "threads",
         Choice("threads", "workers"),
-        "How connections are served: a thread for each, or a few worker threads for all.",
-        "A thread per connection is the simplest to reason about; workers serve ten thousand mostly idle peers.",
+        "How connections are served: each by a thread of its own, or all by a few worker threads.",
+        "A thread per connection is the simplest to reason about; workers serve ten thousand mostly idle connections.",
     )
     workers: int = _option(
         0,
         Whole(0, 1000),
-        "Worker threads in workers mode; 0 is 4 per core, at least 8.",
-        "More than the cores, since a handler that needs a thread is one that waits.",
+        "Number of worker threads in workers mode; 0 means 4 per core, and at least 8.",
+        "A handler that needs a thread mostly waits, so there are more threads than cores.",
     )
     queue_size: int = _option(
         1024,
         Whole(1, 1_000_000),
         "How many connections may wait for a worker.",
-        "When it is full, polling stops and TCP's flow control carries the pressure to the peers.",
+        "When the queue is full, polling stops, and TCP flow control slows the peers down.",
     )
     queue_order: str = _option(
         "fifo",
         Choice("fifo", "lifo", "priority"),
-        "Who is served next: who waits longest, who came last, or who has been served least.",
-        "fifo is fair. lifo keeps most peers fast under overload, and starves the rest. priority favours light peers.",
+        "Which waiting connection is served next: the oldest, the newest, or the one that has moved the fewest bytes.",
+        "fifo is fair. lifo keeps most peers fast under overload and starves the others. priority favours light peers.",
     )
     dispatch: str = _option(
         "auto",
         Choice("auto", "inline", "queue"),
-        "Who calls the handler in workers mode: the poller (inline), a worker (queue), or as the handler asks for.",
-        "A hand-over to a worker costs more than a handler that never blocks. The others are to measure and learn.",
+        "What calls the handler in workers mode: the poller (inline), a worker (queue), or whichever suits it (auto).",
+        "Handing over to a worker costs more than a handler that never blocks. The other two exist for measurements.",
     )
     cores: str = _option(
         "auto",
         Choice("auto", "one", "all"),
-        "Which cores the serving threads run on: all, or one; auto is one, unless the handler may block.",
-        "Under the interpreter's lock one of them runs at a time, and on several cores they mostly wake one another.",
+        "Which cores the serving threads use; auto is one core, unless the handler may block.",
+        "The interpreter lock lets one thread run at a time, so on several cores the threads mostly wake one another.",
     )
     handler_timeout: float = _option(
         30.0,
         Duration(),
-        "Log and end a connection whose handler keeps its thread for this long.",
-        "A thread can't be ended from outside, but its peer can be let go, and the log shows where the handler hangs.",
+        "Log and end a connection whose handler has kept its thread for this long.",
+        "A thread can't be killed, but its peer can be released, and the log shows where the handler hangs.",
     )
     max_connections: int = _option(
         1024,
         Whole(1, 1_000_000),
-        "How many connections may be open at once.",
-        "Each costs a descriptor, and in threads mode a thread; the descriptor limit must allow it.",
+        "How many connections may be open at the same time.",
+        "Each needs a file descriptor, which the process limit must allow, and in threads mode a thread.",
     )
     at_limit: str = _option(
         "wait",
         Choice("wait", "reject"),
-        "At the limit: leave new peers in the kernel's queue, or accept and close them at once.",
-        "Waiting loses nobody when a burst is short; rejecting tells a load balancer at once.",
+        "At the connection limit: leave new peers in the kernel's queue, or accept and close them at once.",
+        "Waiting loses no peer in a short burst; rejecting lets a load balancer react immediately.",
     )
     max_connections_per_host: int = _option(
         0,
         Whole(0, 1_000_000),
-        "How many connections one host may have open at once; further ones are closed at once. 0 is off.",
-        "Keeps one host from taking all places. Off, since all users behind one router or proxy are one host.",
+        "How many connections one host may have open; further ones are closed at once. 0 is off.",
+        "Keeps one host from using all connections. Off, because all users behind a router or proxy are one host.",
     )
-    trusted: Sequence[str] = _option(
-        (),
+    trusted: tuple[IPv4Network | IPv6Network, ...] = _option(
+        cast("tuple[IPv4Network | IPv6Network, ...]", ()),
         Networks(),
-        "An address or network that the limit per host is not for; give it once for each.",
-        "A load balancer is one host and brings everybody.",
+        "Address or network that is exempt from the limit per host; can be given more than once.",
+        "A load balancer is one host that carries the connections of many.",
     )
     idle_timeout: float = _option(
         600.0,
         Duration(),
-        "End a connection on which nothing moved for this long.",
-        "Frees the slot of a peer that vanished without a word. Ten minutes outlast what firewalls commonly keep.",
+        "End a connection on which nothing has moved for this long.",
+        "Frees the slot of a peer that has vanished. Ten minutes is longer than firewalls usually keep a connection.",
     )
     max_lifetime: float = _option(
         0.0,
         Duration(),
-        "End a connection that has been open for this long; what had arrived is answered.",
-        "A peer that says a byte now and then is never idle. Off, since a long conversation is no fault.",
+        "End a connection that has been open for this long, after replying to what has arrived.",
+        "A peer that sends a byte now and then is never idle. Off, because long connections can be legitimate.",
     )
     write_timeout: float = _option(
         30.0,
         Duration(),
-        "End a connection whose peer takes nothing of its reply for this long.",
-        "A peer that never reads must not hold a slot and a reply for ever.",
+        "End a connection whose peer has accepted none of its reply for this long.",
+        "A peer that never reads must not hold a slot and a reply forever.",
     )
-    rate_limit: str = _option(
-        "0",
-        Rate(),
-        "How much a connection may send a second, in messages (100/s) or bytes (64kB/s); more has to wait.",
-        "A greedy peer is slowed down by TCP's flow control, and loses nothing. A message is what one receive gets.",
+    rate_limit: Rate = _option(
+        Rate(0, of_bytes=False),
+        RateKind(),
+        "How much a connection may send per second, in messages (100/s) or bytes (64kB/s); the excess waits.",
+        "TCP flow control slows a greedy peer down without loss. A message is whatever one receive returns.",
     )
-    rate_burst: str = _option(
-        "0",
-        Amount(),
-        "How much of that may come at once, in the same unit; 0 is one second's worth.",
-        "People and programs come in bursts; only what lasts is held back.",
+    rate_burst: Amount = _option(
+        Amount(0, of_bytes=False),
+        AmountKind(),
+        "How much may arrive at once, in the unit of rate_limit; 0 is the amount of one second.",
+        "Normal traffic comes in bursts; only a sustained excess is delayed.",
     )
     drain_timeout: float = _option(
         30.0,
         Duration(),
-        "When stopping, how long connections may take to get their replies; 0 waits without limit.",
-        "A container's stop grace must be longer than this, or the engine cuts first.",
+        "How long a stopping server waits for connections to get their replies; 0 is no limit.",
+        "Must be shorter than the grace period of a container, or the engine kills the server first.",
     )
     backlog: int = _option(
         1024,
         Whole(1, 65535),
-        "How many peers the kernel keeps waiting to be accepted.",
-        "A burst of connects is held here; the kernel silently caps it at net.core.somaxconn.",
+        "How many connections the kernel queues until they are accepted.",
+        "Absorbs a burst of new connections. The kernel silently caps it at net.core.somaxconn.",
     )
     log_level: str = _option(
         "info",
         Choice("debug", "info", "warning", "error"),
-        "The least important log lines to print.",
-        "At debug, connections without a byte (health probes) appear too.",
+        "The lowest level of log lines to print.",
+        "debug includes connections that send nothing, such as health probes.",
     )
     log_format: str = _option(
         "auto",
         Choice("auto", "console", "json"),
-        "How log lines look; auto: for people on a terminal, JSON elsewhere.",
-        "Programs read the log when nobody watches it.",
+        "Format of log lines; auto is console on a terminal and JSON elsewhere.",
+        "A log that doesn't go to a terminal is usually read by programs.",
     )
     stats_interval: float = _option(
         0.0,
         Duration(),
-        "Log the counters regularly.",
-        "Off: SIGUSR1 logs them whenever they are wanted, and the last line always has them.",
+        "How often to log the counters; 0 is off.",
+        "Off, because SIGUSR1 logs them on demand and the last log line always includes them.",
     )
 
     def __post_init__(self) -> None:
@@ -214,135 +207,22 @@ class ServerConfig:
                 checked = option.kind.check(value)
             except ValueError as error:
                 raise ConfigError(f"{shown(value)} is refused: must be {error}", key=name) from None
-            # The one place that writes to a frozen config: 30 becomes 30.0, and a table a copy nobody else can change.
+            # The only assignment to a frozen config: it stores 30 as 30.0, a text parsed, and a table copied, so that
+            # nothing else can change it.
             object.__setattr__(self, name, checked)
-        rate, burst = parse_rate(self.rate_limit), parse_amount(self.rate_burst)
+        rate, burst = self.rate_limit, self.rate_burst
         if rate.count and burst.count and rate.of_bytes != burst.of_bytes:
             unit = "bytes, such as 64kB" if rate.of_bytes else "messages, such as 100"
-            problem = f"{self.rate_burst!r} is refused: must be {unit}, since rate_limit is {self.rate_limit}"
+            problem = f"{str(burst)!r} is refused: must be {unit}, since rate_limit is {rate}"
             raise ConfigError(problem, key="rate_burst")
 
 
 def options() -> Iterator[tuple[str, Option[Any]]]:
-    """Yield the name and the declaration of every option, in the order they are shown to people."""
+    """Yield the name and the declaration of every option, in the order in which they are shown."""
     for entry in dataclasses.fields(ServerConfig):
         yield entry.name, entry.metadata["option"]
 
 
-def default_of(name: str) -> Any:
+def default_of(name: str) -> object:
     """Return the default of an option."""
     return getattr(ServerConfig(), name)
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedConfig:
-    """A configuration and, for each option, where its value came from."""
-
-    config: ServerConfig
-    origins: Mapping[str, str]
-
-    def locate(self, error: ConfigError) -> ConfigError:
-        """Return the error with the origin of the value that it complains of."""
-        return _located(error, self.origins)
-
-
-def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[str, str]) -> LoadedConfig:
-    """Put the configuration together.
-
-    Parameters
-    ----------
-    flags:
-        The texts given on the command line by option name, `config` (the file) among them; several for an option that
-        can be given more than once.
-    environment:
-        The process's environment.
-
-    Raises
-    ------
-    ConfigError
-        A value, a key or the file is refused; the message names the key, its origin and what is allowed.
-
-    """
-    kinds = {name: option.kind for name, option in options()}
-    values: dict[str, Any] = {}
-    origins = {name: "default" for name, _ in options()}
-    variables = _our_variables(environment)
-    path = flags.get("config", variables.get("config"))
-    if path is not None:
-        path = str(path)
-        for key, value in _read_file(path, "--config" if "config" in flags else ENVIRONMENT + "CONFIG").items():
-            values[key] = _read(key, value, kinds[key].load, f"{key} in {path}")
-            origins[key] = path
-    for key, text in variables.items():
-        if key != "config":
-            origins[key] = ENVIRONMENT + key.upper()
-            values[key] = _read(key, text, kinds[key].parse, origins[key])
-    for key, given in flags.items():
-        if key != "config":
-            origins[key] = flag_of(key)
-            read: Callable[[Any], Any] = kinds[key].parse if isinstance(given, str) else kinds[key].parse_all
-            values[key] = _read(key, given, read, origins[key])
-    try:
-        return LoadedConfig(ServerConfig(**values), origins)
-    except ConfigError as error:  # each value is allowed, and two of them don't go together
-        raise _located(error, origins) from None
-
-
-def _located(error: ConfigError, origins: Mapping[str, str]) -> ConfigError:
-    if error.origin or error.key is None or (origin := origins[error.key]) == "default":
-        return error
-    where = origin if origin.startswith(("--", ENVIRONMENT)) else f"{error.key} ({origin})"
-    return ConfigError(error.problem, key=error.key, origin=where)
-
-
-def flag_of(key: str) -> str:
-    """Return the command-line flag of an option; a table's flag is singular, since it adds one entry."""
-    return "--" + ("handler_option" if key == "handler_options" else key).replace("_", "-")
-
-
-def _our_variables(environment: Mapping[str, str]) -> dict[str, str]:
-    known = {"CONFIG": "config", **{name.upper(): name for name, _ in options()}}
-    found = {}
-    for variable, text in environment.items():
-        name = variable.removeprefix(ENVIRONMENT)
-        if name == variable or not text or _SERVICE_LINK.fullmatch(name) or _SERVICE_URL.match(text):
-            continue
-        if name not in known:
-            raise ConfigError(
-                f"there is no such option; {_did_you_mean(name.lower(), list(known.values()))}", origin=variable
-            )
-        found[known[name]] = text
-    return found
-
-
-def _read_file(path: str, told_by: str) -> dict[str, Any]:
-    import tomllib  # most servers start without a file
-
-    try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"can't read {path!r}: {error.strerror}; must be a TOML file", origin=told_by) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not a TOML file: byte {error.start} is no UTF-8", origin=path) from None
-    except (ValueError, RecursionError) as error:  # beside its own errors, tomllib lets through those of int()
-        raise ConfigError(f"not a TOML file: {' '.join(str(error).split())}", origin=path) from None
-    known = [name for name, _ in options()]
-    for key in table:
-        if key not in known:
-            raise ConfigError(f"unknown key {shown(key)}; {_did_you_mean(key, known)}", origin=path)
-    return table
-
-
-def _read(key: str, value: T, read: Callable[[T], Any], origin: str) -> Any:
-    try:
-        return read(value)
-    except ValueError as error:
-        raise ConfigError(f"{shown(value)} is refused: must be {error}", key=key, origin=origin) from None
-
-
-def _did_you_mean(key: str, known: list[str]) -> str:
-    import difflib  # only on the way to an error
-
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known)

@@ -1,6 +1,7 @@
 """The kinds of value an option can have: how each is read from a flag, a file or Python, checked, and shown.
 
-A kind never names the option it serves: it raises `ValueError` with what is allowed, and `config` adds which and where.
+A kind doesn't know which option it is for. It raises `ValueError` with what is allowed, and its caller adds the option
+and the origin of the value.
 """
 
 from __future__ import annotations
@@ -8,11 +9,11 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
-from echoserver.serving.rate import parse_amount, parse_rate
+from echoserver.config.rates import Amount, Rate
 
 T = TypeVar("T")
 _SHOWN = 80
@@ -28,29 +29,29 @@ class Kind(Generic[T]):
     """Whether its flag may be given more than once."""
 
     def check(self, value: object) -> T:
-        """Return a value given in Python, if it is allowed; else raise `ValueError`."""
+        """Return a value given in Python, or raise `ValueError` if it isn't allowed."""
         raise NotImplementedError
 
     def load(self, value: object) -> T:
-        """Return a value that stood in a TOML file."""
+        """Return a value that comes from a TOML file."""
         return self.check(value)
 
     def parse(self, text: str) -> T:
-        """Return the value that a flag or an environment variable spells."""
+        """Return the value of the text of a flag or an environment variable."""
         return self.load(text)
 
     def parse_all(self, texts: Sequence[str]) -> T:
-        """Return the value that several flags spell, where more than one is taken."""
+        """Return the value of several flags, for a kind with `many`."""
         (text,) = texts
         return self.parse(text)
 
     def show(self, value: T) -> object:
-        """Return the value as TOML has it."""
+        """Return the value as it is written in TOML."""
         return value
 
 
 class Text(Kind[str]):
-    """A text that is not empty and stays on one line."""
+    """A text that is not empty and has no control characters."""
 
     allowed = "a text that is not empty, without control characters"
 
@@ -96,7 +97,7 @@ class Whole(Kind[int]):
 
 
 class Duration(Kind[float]):
-    """A length of time, in Python in seconds; 0 is off."""
+    """A duration, in Python in seconds; 0 is off."""
 
     metavar = "DURATION"
     allowed = "a duration such as 500ms, 30s, 5m or 1h, at most 1000h; 0 is off"
@@ -105,7 +106,7 @@ class Duration(Kind[float]):
     def check(self, value: object) -> float:
         if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
             raise ValueError(self.allowed)
-        # A limit below a millisecond is a slip of units: no limit here is enforced so finely.
+        # A value below a millisecond is a mistake of units: no limit is enforced that precisely.
         if value != 0 and not 0.001 <= value <= self._most:
             raise ValueError(self.allowed)
         return float(value)
@@ -124,39 +125,52 @@ class Duration(Kind[float]):
         return format_duration(value) if value else 0
 
 
-class Amount(Kind[str]):
-    """A number of messages or bytes, kept as it was written; 0 is off."""
+class AmountKind(Kind[Amount]):
+    """A number of messages or bytes; 0 is off."""
 
     metavar = "AMOUNT"
     allowed = "a number of messages such as 100, or of bytes such as 64kB or 1MiB, at most 10^12; 0 is off"
-    _parse = staticmethod(parse_amount)
 
-    def check(self, value: object) -> str:
+    def check(self, value: object) -> Amount:
+        return value if isinstance(value, Amount) else self._read(value)
+
+    def load(self, value: object) -> Amount:
+        return self._read("0" if value == 0 and type(value) is int else value)
+
+    def show(self, value: Amount) -> object:
+        return str(value) if value.count else 0
+
+    def _read(self, value: object) -> Amount:
         try:
-            if isinstance(value, str):
-                self._parse(value)
-                return value
+            return Amount.parse(value if isinstance(value, str) else "")
         except ValueError:
-            pass
-        raise ValueError(self.allowed)
-
-    def load(self, value: object) -> str:
-        return "0" if value == 0 and type(value) is int else self.check(value)
-
-    def show(self, value: str) -> object:
-        return 0 if value == "0" else value
+            raise ValueError(self.allowed) from None
 
 
-class Rate(Amount):
-    """So much a second."""
+class RateKind(Kind[Rate]):
+    """A number of messages or bytes per second; 0 is off."""
 
     metavar = "RATE"
-    allowed = "messages a second such as 100/s, or bytes such as 64kB/s or 1MiB/s, at most 10^12; 0 is off"
-    _parse = staticmethod(parse_rate)
+    allowed = "messages per second such as 100/s, or bytes such as 64kB/s or 1MiB/s, at most 10^12; 0 is off"
+
+    def check(self, value: object) -> Rate:
+        return value if isinstance(value, Rate) else self._read(value)
+
+    def load(self, value: object) -> Rate:
+        return self._read("0" if value == 0 and type(value) is int else value)
+
+    def show(self, value: Rate) -> object:
+        return str(value) if value.count else 0
+
+    def _read(self, value: object) -> Rate:
+        try:
+            return Rate.parse(value if isinstance(value, str) else "")
+        except ValueError:
+            raise ValueError(self.allowed) from None
 
 
 class HandlerName(Kind[Any]):
-    """A handler: its name in text, in Python also the class or function itself."""
+    """A handler: its name, or in Python also the class or function itself."""
 
     metavar = "NAME"
     allowed = "a handler's name, package.module:attribute, or in Python a Handler class or a function"
@@ -176,7 +190,7 @@ class HandlerName(Kind[Any]):
 
 
 class Table(Kind[Mapping[str, Any]]):
-    """Names with values, which the handler checks: a flag for each `KEY=VALUE`; in the environment, a line for each."""
+    """Names and values, which the handler checks: a flag for each `KEY=VALUE`; in the environment, a line for each."""
 
     metavar = "KEY=VALUE"
     allowed = "KEY=VALUE, or a table of texts, numbers and booleans"
@@ -203,39 +217,41 @@ class Table(Kind[Mapping[str, Any]]):
         return table
 
 
-class Networks(Kind[Sequence[str]]):
+class Networks(Kind[tuple[IPv4Network | IPv6Network, ...]]):
     """IP addresses and networks: a flag for each; in the environment, a line for each."""
 
     metavar = "NETWORK"
-    allowed = (
-        "IP addresses, or networks with no bit set beyond the mask, such as 192.0.2.7 or 10.0.0.0/8 (in a file a list)"
-    )
+    allowed = "IP addresses, or networks without host bits, such as 192.0.2.7 or 10.0.0.0/8 (in a file, a list)"
     many = True
 
-    def check(self, value: object) -> Sequence[str]:
+    def check(self, value: object) -> tuple[IPv4Network | IPv6Network, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             raise ValueError(self.allowed)
-        for text in value:
-            try:
-                # From a number it would make an address, too.
-                ip_network(text if isinstance(text, str) else "")
-            except ValueError:
-                raise ValueError(self.allowed) from None
-        return tuple(value)
+        return tuple(self._network(entry) for entry in value)
 
-    def parse(self, text: str) -> Sequence[str]:
+    def parse(self, text: str) -> tuple[IPv4Network | IPv6Network, ...]:
         return self.check(text.removesuffix("\n").split("\n"))
 
-    def parse_all(self, texts: Sequence[str]) -> Sequence[str]:
+    def parse_all(self, texts: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
         return self.check(texts)
 
-    def show(self, value: Sequence[str]) -> object:
-        return list(value)
+    def show(self, value: tuple[IPv4Network | IPv6Network, ...]) -> object:
+        # An address stays an address, without the length of its prefix.
+        return [str(entry.network_address if entry.num_addresses == 1 else entry) for entry in value]
+
+    def _network(self, entry: object) -> IPv4Network | IPv6Network:
+        if isinstance(entry, IPv4Network | IPv6Network):
+            return entry
+        try:
+            # Only text: ip_network would accept a number too.
+            return ip_network(entry if isinstance(entry, str) else "")
+        except ValueError:
+            raise ValueError(self.allowed) from None
 
 
 @dataclass(frozen=True, slots=True)
 class Option(Generic[T]):
-    """All that is known of one option but its name and its default, which the field of the config has."""
+    """The declaration of an option, without its name and default, which the field of `ServerConfig` has."""
 
     kind: Kind[T]
     help: str
@@ -243,9 +259,9 @@ class Option(Generic[T]):
 
 
 def shown(value: object) -> str:
-    """Return a refused value as an error message shows it: on one line, and not endlessly long."""
+    """Return a refused value as an error message shows it: on one line, and cut off if it is long."""
     try:
         text = repr(value)
-    except ValueError:  # a number beyond what Python writes out (sys.set_int_max_str_digits)
+    except ValueError:  # an integer with too many digits (sys.set_int_max_str_digits)
         return "this huge number"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."

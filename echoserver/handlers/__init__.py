@@ -1,5 +1,6 @@
-"""Handlers: what is said to a peer. `base` says what one is and finds it; then one file a handler."""
+"""Handlers: what they are (`handler`), how one is found by name (`finding`), and the built-in ones, a module each."""
 
-from echoserver.handlers.base import Handler, HandlerFactory, HandlerSpec, find_handler
+from echoserver.handlers.finding import HandlerFactory, HandlerSpec, find_handler
+from echoserver.handlers.handler import Handler, Last, Peer, Reply
 
-__all__ = ["Handler", "HandlerFactory", "HandlerSpec", "find_handler"]
+__all__ = ["Handler", "HandlerFactory", "HandlerSpec", "Last", "Peer", "Reply", "find_handler"]

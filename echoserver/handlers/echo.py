@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from echoserver.handlers.base import Handler, feed_unchanged
+from echoserver.handlers.handler import Handler, feed_unchanged
 
 
 class Echo(Handler):

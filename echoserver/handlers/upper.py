@@ -5,7 +5,7 @@ from __future__ import annotations
 import codecs
 from typing import Annotated, ClassVar
 
-from echoserver.handlers.base import Handler
+from echoserver.handlers.handler import Handler
 
 
 class Upper(Handler):
@@ -16,25 +16,25 @@ class Upper(Handler):
     def __init__(
         self,
         *,
-        encoding: Annotated[str, "ascii: only a-z change, all other bytes pass; utf-8: every letter does"] = "ascii",
+        encoding: Annotated[str, "ascii changes only a-z; utf-8 changes every letter"] = "ascii",
     ) -> None:
         self._decoder: codecs.IncrementalDecoder | None = None
         if encoding == "utf-8":
-            # surrogateescape carries bytes that are no UTF-8 through unchanged: a peer gets back what it sent.
+            # surrogateescape passes bytes that are not UTF-8 through unchanged.
             self._decoder = codecs.getincrementaldecoder("utf-8")("surrogateescape")
         elif encoding == "ascii":
-            # An attribute of the instance, so that a call goes straight to the C function.
+            # An instance attribute, so that a call goes straight to the C function.
             self.feed = bytes.upper  # type: ignore[assignment,method-assign]
         else:
             raise ValueError(f"encoding = {encoding!r}: must be ascii or utf-8")
 
     def feed(self, data: bytes) -> bytes:
-        """Return the text so far; the first bytes of a character cut in two wait for the rest."""
+        """Return the text in upper case, without an unfinished character at its end, which waits for the rest."""
         assert self._decoder is not None, "ASCII replaces this method in __init__"
         return self._decoder.decode(data).upper().encode("utf-8", "surrogateescape")
 
     def finish(self) -> bytes:
-        """Return the bytes of a character whose rest never came, as they are."""
+        """Return the bytes of an unfinished character as they are."""
         if self._decoder is None:
             return b""
         return self._decoder.decode(b"", final=True).encode("utf-8", "surrogateescape")

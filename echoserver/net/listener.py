@@ -1,4 +1,4 @@
-"""Addresses, bind and listen."""
+"""Sockets that listen: bound here, or adopted from somebody else."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import errno
 import os
 import socket
 
-from echoserver.errors import BindError
+from echoserver.errors import BindError, ConfigError
+from echoserver.net.endpoint import Endpoint, format_address
 
-Address = tuple[str, int]
 _SockAddr = tuple[str | int | bytes, ...]
 
 _REMEDIES = {
@@ -21,15 +21,14 @@ _SKIPPED = (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
 _TRIES_FOR_A_COMMON_PORT = 20
 
 
-def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
-    """Listen on every address that the host has, all with the same port.
+def listen(endpoint: Endpoint, backlog: int) -> list[socket.socket]:
+    """Listen on every address of the endpoint's host, all with the same port.
 
     Parameters
     ----------
-    host:
-        An IPv4 or IPv6 address, or a name. `::` listens on all addresses of both families.
-    port:
-        The port; 0 takes a free one.
+    endpoint:
+        The host is an IPv4 or IPv6 address, or a name; `::` listens on all addresses of both families. The port 0
+        takes a free one.
     backlog:
         How many peers the kernel keeps waiting (listen(2)).
 
@@ -41,18 +40,49 @@ def listen(host: str, port: int, backlog: int) -> list[socket.socket]:
     Raises
     ------
     BindError
-        There is no such host, or no address of it can be listened on.
+        There is no such host, or none of its addresses can be listened on.
 
     """
-    addresses = _resolve(host, port)
+    port = endpoint.port
+    addresses = _resolve(endpoint)
     for tries_left in reversed(range(_TRIES_FOR_A_COMMON_PORT)):
         try:
             return _listen_on_all(addresses, port, backlog)
         except _PortTakenError as taken:
-            # The kernel chose a port that is free on the first address and not on the second: let it choose another.
+            # The kernel chose a port that is free on the first address but not on the second: let it choose another.
             if port or not tries_left:
                 raise taken.error from None
     raise AssertionError("the last try returns or raises")
+
+
+def adopt(sock: socket.socket) -> socket.socket:
+    """Prepare a listening socket that somebody else bound, and return it.
+
+    It becomes non-blocking. Where it is TCP, what it accepts answers without delay (TCP_NODELAY) and receives urgent
+    data in its place (SO_OOBINLINE). Other processes may listen on it too, so it is never shut down.
+
+    Raises
+    ------
+    ConfigError
+        It is closed, is no stream socket, or doesn't listen.
+
+    """
+    number = sock.fileno()
+    try:
+        # The kernel's word, since Python's is only what the caller said when making the object.
+        if sock.getsockopt(socket.SOL_SOCKET, socket.SO_TYPE) != socket.SOCK_STREAM:
+            raise _refusal(number, "it is not a stream socket")
+        if hasattr(socket, "SO_ACCEPTCONN") and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            raise _refusal(number, "it does not listen")
+        _set_options(sock)
+    except OSError as error:
+        problem = "it is closed" if error.errno == errno.EBADF else os.strerror(error.errno or 0)
+        raise _refusal(number, problem) from None
+    return sock
+
+
+def _refusal(number: int, problem: str) -> ConfigError:
+    return ConfigError(f"cannot accept on socket {number}: {problem}; must be a stream socket that listens")
 
 
 class _PortTakenError(Exception):
@@ -60,7 +90,8 @@ class _PortTakenError(Exception):
         self.error = error
 
 
-def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, _SockAddr]]:
+def _resolve(endpoint: Endpoint) -> list[tuple[socket.AddressFamily, _SockAddr]]:
+    host, port = endpoint.host, endpoint.port
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     except (OSError, UnicodeError) as error:
@@ -68,7 +99,7 @@ def _resolve(host: str, port: int) -> list[tuple[socket.AddressFamily, _SockAddr
         raise BindError(
             f"cannot listen on {host!r}: {reason}; give an address of this machine, or a name that has one"
         ) from None
-    # In the resolver's order, which RFC 6724 sets.
+    # In the resolver's order (RFC 6724).
     return list(dict.fromkeys((family, tuple(sockaddr)) for family, _, _, _, sockaddr in found))
 
 
@@ -82,7 +113,7 @@ def _listen_on_all(
             try:
                 listeners.append(_listen_on(family, (host, port, *rest), backlog))
             except OSError as error:
-                refusal = BindError(f"cannot listen on {show_address((str(host), port))}: {_remedy(error)}")
+                refusal = BindError(f"cannot listen on {format_address((host, port))}: {_remedy(error)}")
                 if error.errno in _SKIPPED:
                     skipped = refusal
                 elif error.errno == errno.EADDRINUSE and listeners:
@@ -103,32 +134,29 @@ def _listen_on_all(
 def _listen_on(family: socket.AddressFamily, sockaddr: _SockAddr, backlog: int) -> socket.socket:
     listener = socket.socket(family, socket.SOCK_STREAM)
     try:
-        # A server that was just stopped leaves connections in TIME_WAIT, which would block its port for a minute.
+        # A server that has just stopped leaves connections in TIME_WAIT, which would block its port for a minute.
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # Accepted sockets inherit the next two, which saves two calls for each. Replies are whole messages: waiting to
-        # fill a segment would only delay them. And a byte sent as urgent data is a byte to be answered, in its place
-        # (RFC 6093).
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
         if family == socket.AF_INET6:
-            # `::` takes both families; beside an IPv4 socket of the same port, a specific address must not.
+            # `::` takes both families. A specific address must not, so that IPv4 can have the same port.
             listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, sockaddr[0] != "::")
         listener.bind(sockaddr)
         listener.listen(backlog)
-        # A peer that gives up between our being told of it and accepting it must not block the accept (accept(2),
-        # NOTES).
-        listener.setblocking(False)
+        _set_options(listener)
     except BaseException:
         listener.close()
         raise
     return listener
 
 
+def _set_options(listener: socket.socket) -> None:
+    # A peer that gives up after the kernel has reported it must not block the accept (accept(2), NOTES).
+    listener.setblocking(False)
+    if listener.family in (socket.AF_INET, socket.AF_INET6):
+        # Accepted sockets inherit both, which saves two calls for each. Replies are whole messages: waiting to fill a
+        # segment would only delay them. And urgent data is answered in its place (RFC 6093).
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
 def _remedy(error: OSError) -> str:
     return _REMEDIES.get(error.errno or 0) or os.strerror(error.errno or 0)
-
-
-def show_address(address: Address) -> str:
-    """Return `host:port`, an IPv6 host in brackets."""
-    host, port = address
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

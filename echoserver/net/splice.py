@@ -1,8 +1,8 @@
 """Moving bulk data from a socket back into it without copying it into this process.
 
-Where a handler returns what it gets, the bytes need not come into this process at all: splice(2) moves the pages that
-hold them from the socket's receive queue into a pipe, and from there into its send queue. For large messages that is
-faster than receiving and sending; for small ones it gains nothing.
+Where a handler returns what it gets, the bytes need not enter this process at all: splice(2) moves the pages that hold
+them from the socket's receive queue into a pipe, and from there into its send queue. For large messages this is faster
+than receiving and sending; for small ones it gains nothing.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ import fcntl
 import os
 from threading import Lock
 
-BULK_BYTES = 262_144
-"""The most that one move takes."""
+MOVE_BYTES = 262_144
+"""The most that is moved at once."""
 
-WORTH_MOVING = 65_536
-"""What has to wait in the kernel for a move to gain more than asking about it and borrowing a pipe costs."""
+WORTH_SPLICING = 65_536
+"""How many bytes must wait in the kernel for a move to gain more than it costs to ask for them and borrow a pipe."""
 
 STILL_BULK = 16_384
-"""A move of less than this, and the next turn is an ordinary one again."""
+"""A connection that moved fewer bytes than this returns to ordinary receives."""
 
 _PIPES = 8
 
@@ -29,19 +29,19 @@ def can_splice() -> bool:
 
 
 class Pipe:
-    """A pipe between a socket and itself. It belongs to the thread that borrowed it, and is empty between two loans."""
+    """A pipe from a socket back to itself. It belongs to the thread that borrowed it, and is empty between loans."""
 
     __slots__ = ("_in", "_out")
 
     def __init__(self) -> None:
         self._out, self._in = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
-            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, BULK_BYTES)
-        except OSError:  # more than this user may have (pipe(7)): it is smaller, and moves less at a time
+            fcntl.fcntl(self._in, fcntl.F_SETPIPE_SZ, MOVE_BYTES)
+        except OSError:  # more than this user may have (pipe(7)): the pipe is smaller and moves less at once
             pass
 
     def take(self, descriptor: int) -> int:
-        """Move what a socket has received into the pipe; return how many bytes, 0 at the end of input.
+        """Move what a socket has received into the pipe; return the number of bytes, 0 at the end of input.
 
         Raises
         ------
@@ -51,15 +51,15 @@ class Pipe:
             The connection is broken.
 
         """
-        return os.splice(descriptor, self._in, BULK_BYTES)
+        return os.splice(descriptor, self._in, MOVE_BYTES)
 
     def give(self, descriptor: int, count: int) -> int:
-        """Move up to `count` bytes from the pipe into a socket; return how many.
+        """Move up to `count` bytes from the pipe into a socket; return the number of bytes moved.
 
         Raises
         ------
         BlockingIOError
-            The peer takes nothing now, and the socket is non-blocking.
+            The send queue is full, and the socket is non-blocking.
         OSError
             The connection is broken.
 
@@ -67,7 +67,7 @@ class Pipe:
         return os.splice(self._out, descriptor, count)
 
     def empty(self, count: int) -> bytes:
-        """Return the `count` bytes that are left in the pipe."""
+        """Take out and return the `count` bytes that are left in the pipe."""
         return os.read(self._out, count)
 
     def close(self) -> None:
@@ -77,9 +77,10 @@ class Pipe:
 
 
 class PipePool:
-    """A few pipes that all connections share: one is needed only for the duration of a turn.
+    """A few pipes that all connections share: each needs one only while it moves data.
 
-    A few, because each takes two of the descriptors that connections need; who finds none copies instead.
+    There are few because each takes two of the descriptors that connections need. A connection that gets none copies
+    its data instead.
     """
 
     def __init__(self) -> None:
@@ -90,7 +91,7 @@ class PipePool:
         self._closed = False
 
     def borrow(self) -> Pipe | None:
-        """Return an empty pipe, or `None` where there is none to be had."""
+        """Return an empty pipe, or `None` if all are on loan, no descriptor is left or the pool is closed."""
         with self._lock:
             if self._idle:
                 return self._idle.pop()
@@ -104,7 +105,7 @@ class PipePool:
             return None
 
     def give_back(self, pipe: Pipe, *, empty: bool) -> None:
-        """Take a pipe back; one that isn't empty is closed, so that no connection ever gets another's bytes."""
+        """Take a pipe back. One that isn't empty is closed, so that no connection ever gets another's bytes."""
         with self._lock:
             if empty and not self._closed:
                 self._idle.append(pipe)
@@ -113,7 +114,7 @@ class PipePool:
         self._forget()
 
     def close(self) -> None:
-        """Close the idle pipes; those on loan are closed when they come back."""
+        """Close the idle pipes. Those on loan are closed when they are given back."""
         with self._lock:
             self._closed = True
             idle, self._idle = self._idle, []

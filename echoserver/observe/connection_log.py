@@ -1,4 +1,4 @@
-"""What the log says of a connection: one line when it has ended, and one when its handler is stuck."""
+"""What the log says about a connection: one line when it has ended, and one when its handler is stuck."""
 
 from __future__ import annotations
 
@@ -7,22 +7,54 @@ import sys
 import traceback
 from threading import enumerate as enumerate_threads
 from time import monotonic
+from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
-from echoserver.observe.metrics import CloseReason
-from echoserver.serving.connection import Connection
+from echoserver.observe.metrics import CloseReason, ConnectionStats
 
 
-def tell_end(log: FilteringBoundLogger, connection: Connection) -> None:
+class LoggedConnection(Protocol):
+    """What the log needs to know about a connection."""
+
+    @property
+    def number(self) -> int:
+        """Its number in this server, from 1."""
+
+    @property
+    def peer(self) -> str:
+        """The peer's address as `host:port`."""
+
+    @property
+    def stats(self) -> ConnectionStats:
+        """What it has moved."""
+
+    @property
+    def opened_at(self) -> float:
+        """When it was accepted, on the monotonic clock in seconds."""
+
+    @property
+    def reason(self) -> CloseReason:
+        """How it ended."""
+
+    @property
+    def error(self) -> BaseException | None:
+        """What broke it: the handler's exception, or the socket's."""
+
+    @property
+    def served_by(self) -> int:
+        """The identity of the thread that serves it."""
+
+
+def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
     """Log how a connection ended and what it moved."""
-    tally, error = connection.tally, connection.error
+    stats, error = connection.stats, connection.error
     facts = {
         "id": connection.number,
         "peer": connection.peer,
-        "bytes_in": tally.bytes_in,
-        "bytes_out": tally.bytes_out,
-        "replies": tally.replies,
+        "bytes_in": stats.bytes_in,
+        "bytes_out": stats.bytes_out,
+        "replies": stats.replies,
         "seconds": round(monotonic() - connection.opened_at, 6),
         "reason": connection.reason.value,
     }
@@ -31,22 +63,31 @@ def tell_end(log: FilteringBoundLogger, connection: Connection) -> None:
     elif error is not None:
         log.error("connection ended", **facts, exc_info=error)
         return
-    # A health probe connects and closes without a byte: no news.
-    if tally.bytes_in:
+    # A health probe connects and closes without sending a byte: not worth a line at info.
+    if stats.bytes_in:
         log.info("connection ended", **facts)
     else:
         log.debug("connection ended", **facts)
 
 
-def tell_stuck(log: FilteringBoundLogger, connection: Connection, handler: str) -> None:
+def log_stuck(log: FilteringBoundLogger, connection: LoggedConnection, handler_name: str) -> None:
     """Log which handler keeps its thread for too long, and where in its code that thread is."""
-    frame = sys._current_frames().get(connection.served_by)
-    name = next((thread.name for thread in enumerate_threads() if thread.ident == connection.served_by), "?")
+    thread = next((thread.name for thread in enumerate_threads() if thread.ident == connection.served_by), "?")
     log.error(
         "handler stuck",
         id=connection.number,
         peer=connection.peer,
-        handler=handler,
-        thread=name,
-        stack="".join(traceback.format_stack(frame)) if frame else "",
+        handler=handler_name,
+        thread=thread,
+        stack=_stack_of(connection.served_by),
     )
+
+
+def _stack_of(thread: int) -> str:
+    """Return where a thread is, as a traceback shows it; empty if the thread has ended."""
+    gil_enabled = getattr(sys, "_is_gil_enabled", None)
+    if gil_enabled is not None and not gil_enabled():
+        # Without the interpreter lock the thread goes on running while its frames are read.
+        return "not available: a free-threaded interpreter can't read another thread's stack safely"
+    frame = sys._current_frames().get(thread)
+    return "".join(traceback.format_stack(frame)) if frame else ""

@@ -1,8 +1,7 @@
 """Logging that never blocks a serving thread.
 
-A log call puts its event on a bounded queue; one writer thread takes it off, renders it and writes it. Serving threads
-are the producers and the writer the consumer: where the log's reader stops, the queue fills, and further lines are
-dropped and counted, so that a stuck log costs lines and never connections.
+A log call puts its event on a bounded queue; one writer thread takes it off, renders it and writes it. If the reader of
+the log stops, the queue fills, and further lines are dropped and counted: a stuck log costs lines, never connections.
 """
 
 from __future__ import annotations
@@ -10,10 +9,8 @@ from __future__ import annotations
 import logging
 import os
 import select
-from collections.abc import Mapping, MutableMapping
-from datetime import UTC, datetime
+from collections.abc import MutableMapping
 from itertools import accumulate
-from json import JSONEncoder
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
 from time import time
@@ -21,35 +18,34 @@ from traceback import TracebackException
 from typing import Any, cast
 
 import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
+from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
 
 from echoserver.clock import Deadline, Throttle
+from echoserver.observe.rendering import as_text, escape, renderer
 
 QUEUE_LINES = 16384
 _REPORT_EVERY = 1.0
-# Between two batches, so that a server that ends thousands of connections a second doesn't wake the writer for each: to
-# wake it, and to let it have the interpreter's lock, costs more than to render the line.
+# Between two batches, so that a server that ends thousands of connections a second doesn't wake the writer for each:
+# waking it and handing it the interpreter lock costs more than rendering the line.
 _GATHER_SECONDS = 0.01
 _BATCH_LINES = 256
 _PATIENCE = 1.0
 _NEWLINE = 0x0A
-# Printed below the line on a terminal, and not in it.
-_MANY_LINES = ("exception", "stack")
 _LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
 
 def library_logger() -> FilteringBoundLogger:
-    """Return the logger of an embedded server: the standard library's `echoserver`, which the host program sets up."""
+    """Return the logger of an embedded server: `echoserver` of the standard library, which the host configures."""
     logger = structlog.wrap_logger(
         logging.getLogger("echoserver"),
         wrapper_class=structlog.stdlib.BoundLogger,
-        processors=[structlog.stdlib.filter_by_level, _escape, _as_text],
+        processors=[structlog.stdlib.filter_by_level, escape, as_text],
     )
     return cast("FilteringBoundLogger", logger.bind())
 
 
 class LogWriter:
-    """The log of the command: the queue, the thread that empties it, and the count of what did not fit.
+    """The log of the command: the queue, the thread that empties it, and the count of the lines that were lost.
 
     Parameters
     ----------
@@ -67,17 +63,18 @@ class LogWriter:
     def __init__(self, descriptor: int, level: str, log_format: str, *, queue_lines: int = QUEUE_LINES) -> None:
         self._descriptor = descriptor
         console = log_format == "console" or (log_format == "auto" and os.isatty(descriptor))
-        self._render = _renderers(console=console, colours=os.isatty(descriptor) and not os.environ.get("NO_COLOR"))
+        self._render = renderer(console=console, colours=os.isatty(descriptor) and not os.environ.get("NO_COLOR"))
         self._queue: Queue[EventDict | None] = Queue(queue_lines)
         self._closing = Event()
-        self._patience = _PATIENCE  # of the thread that uses `patient_logger`, its own
-        self._torn = False  # the writer's own: what was written last ended inside a line
-        # Guards the two counts. A lock and not the metrics' semaphore: every lost line passes here, on serving threads.
+        self._patience = _PATIENCE  # owned by the one thread that uses `patient_logger`
+        self._ended = False  # the writer's own: it has met the end of the queue
+        self._torn = False  # the writer's own: the last write ended inside a line
+        # Guards the two counts.
         self._lock = Lock()
         self._dropped = 0
         self._unreported = 0
         wrapper = structlog.make_filtering_bound_logger(_LEVELS[level])
-        # Bound already: what `wrap_logger` returns makes a new logger for each line.
+        # Bound already: the proxy that `wrap_logger` returns makes a new logger for each line.
         self.logger: FilteringBoundLogger = structlog.wrap_logger(
             self, wrapper_class=wrapper, processors=[self._enqueue]
         ).bind()
@@ -85,7 +82,7 @@ class LogWriter:
         self.patient_logger: FilteringBoundLogger = structlog.wrap_logger(
             self, wrapper_class=wrapper, processors=[self._enqueue_patiently]
         ).bind()
-        """For the one thread that answers people and serves nobody: where the queue is full, it waits a second."""
+        """For the main thread, which serves no connection: where the queue is full, it waits up to a second."""
         self._thread = Thread(target=self._write_all, name="log-writer", daemon=True)
         self._thread.start()
 
@@ -96,7 +93,7 @@ class LogWriter:
             return self._dropped
 
     def close(self, timeout: float) -> bool:
-        """Write what is queued and end the thread; return whether that took less than `timeout` seconds."""
+        """Write what is queued and end the thread; return whether it ended within `timeout` seconds."""
         deadline = Deadline(timeout)
         self._closing.set()
         try:
@@ -107,12 +104,12 @@ class LogWriter:
         return not self._thread.is_alive()
 
     def _enqueue(self, _logger: WrappedLogger, level: str, event: MutableMapping[str, Any]) -> EventDict:
-        """Queue an event as it is, as the chain's last processor: rendering costs far more, and is the writer's."""
+        """Queue an event unrendered, as the chain's last processor: rendering costs far more, so the writer does it."""
         self._put(level, event, 0)
         raise structlog.DropEvent
 
     def _enqueue_patiently(self, _logger: WrappedLogger, level: str, event: MutableMapping[str, Any]) -> EventDict:
-        # Where one was waited for in vain, the next isn't, or a log that is stuck would hold up the signals.
+        # After one wait without success the next line doesn't wait: a stuck log must not hold up the signals.
         self._patience = _PATIENCE if self._put(level, event, self._patience) else 0
         raise structlog.DropEvent
 
@@ -120,7 +117,7 @@ class LogWriter:
         event["timestamp"], event["level"] = time(), level
         error = event.pop("exc_info", None)
         if isinstance(error, BaseException):
-            # Where the error arose, without the frames and all that they hold, which would wait in the queue with it.
+            # Only its text: the error itself would keep its frames, and all they refer to, alive in the queue.
             event["exception"] = TracebackException.from_exception(error)
         try:
             self._queue.put(event, block=patience > 0, timeout=patience)
@@ -130,28 +127,38 @@ class LogWriter:
         return True
 
     def _write_all(self) -> None:
-        report, more = Throttle(_REPORT_EVERY), True
-        while more:
-            events, more = self._next_batch()
-            self._lost(len(events) - self._write(events))
-            self._report_lost(report)
-            if more and len(events) < _BATCH_LINES:
-                self._closing.wait(_GATHER_SECONDS)
+        report = Throttle(_REPORT_EVERY)
+        while not self._ended:
+            try:
+                self._write_batch(report)
+            except Exception:  # noqa: BLE001, S112 - such as MemoryError: it costs a batch, and never the thread
+                continue
         self._report_lost(Throttle(0))
 
-    def _next_batch(self) -> tuple[list[EventDict], bool]:
-        """Wait for an event; return it with those behind it, and whether there will be more."""
+    def _write_batch(self, report: Throttle) -> None:
         batch: list[EventDict] = []
+        written = 0
+        try:
+            self._take_batch(batch)
+            written = self._write(batch)
+        finally:
+            self._lost(len(batch) - written)
+        self._report_lost(report)
+        if not self._ended and len(batch) < _BATCH_LINES:
+            self._closing.wait(_GATHER_SECONDS)
+
+    def _take_batch(self, batch: list[EventDict]) -> None:
+        """Wait for an event; put it and those behind it into the batch, and note the end of all."""
         event = self._queue.get()
         while event is not None:
             batch.append(event)
             if len(batch) == _BATCH_LINES:
-                return batch, True
+                return
             try:
                 event = self._queue.get_nowait()
             except Empty:
-                return batch, True
-        return batch, False
+                return
+        self._ended = True
 
     def _report_lost(self, throttle: Throttle) -> None:
         with self._lock:
@@ -169,12 +176,12 @@ class LogWriter:
                 self._unreported += count
 
     def _write(self, events: list[EventDict]) -> int:
-        """Render and write events; return how many got there: the disk may be full, the pipe closed."""
-        lines = [line for line in map(self._line, events) if line is not None]
+        """Render and write events; return how many were written: the disk may be full, the pipe closed."""
+        lines = [line for line in map(self._render, events) if line is not None]
         written = 0
         while written < len(lines):
-            # Whole lines, and no more than a pipe takes at once: where several processes write to one, it keeps such a
-            # piece together (pipe(7), PIPE_BUF).
+            # Whole lines, and no more than a pipe takes at once: it keeps such a piece together even if several
+            # processes write to it (pipe(7), PIPE_BUF).
             end, size = written + 1, len(lines[written])
             while end < len(lines) and size + len(lines[end]) <= select.PIPE_BUF:
                 size += len(lines[end])
@@ -186,83 +193,17 @@ class LogWriter:
         return written
 
     def _write_together(self, lines: list[bytes]) -> int:
-        """Write lines at once; return how many of them got there whole."""
+        """Write lines at once; return how many of them were written whole."""
         done, before = 0, b"\n" if self._torn else b""
         try:
             text = memoryview(b"".join([before, *lines]))
-            # The descriptor itself, with no buffer between: a daemon thread stuck in a buffer's lock can't be left
-            # behind at exit.
+            # Straight to the descriptor: a daemon thread that holds a buffer's lock would hang the interpreter's exit.
             while done < len(text):
                 try:
                     done += os.write(self._descriptor, text[done:])
                     self._torn = text[done - 1] != _NEWLINE
-                except BlockingIOError:  # somebody made the terminal or pipe non-blocking for all its users
+                except BlockingIOError:  # another user of the terminal or pipe made it non-blocking
                     select.select([], [self._descriptor], [])
-        except Exception:  # noqa: BLE001 - whatever it was, the caller counts the lines as lost
+        except Exception:  # noqa: BLE001 - whatever it is, the caller counts the lines as lost
             return sum(len(before) + end <= done for end in accumulate(map(len, lines)))
         return len(lines)
-
-    def _line(self, event: EventDict) -> bytes | None:
-        """Render an event; return `None` if what is in it can't be."""
-        try:
-            rendered: Any = event
-            for process in self._render:
-                rendered = process(None, "", rendered)
-            return f"{rendered}\n".encode("utf-8", "backslashreplace")
-        except Exception:  # noqa: BLE001 - a handler's error that can't be shown, for one; the caller counts it as lost
-            return None
-
-
-def _renderers(*, console: bool, colours: bool) -> list[Processor]:
-    if not console:
-        # Made once: `json.dumps` makes an encoder for each line.
-        encode = JSONEncoder(default=str).encode
-        return [_utc, _traceback, structlog.processors.JSONRenderer(lambda event, **_: encode(event))]
-    renderer = structlog.dev.ConsoleRenderer(
-        colors=colours, sort_keys=False, pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
-    )
-    return [_local_time, _traceback, _compact, _escape, renderer]
-
-
-def _utc(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    moment = datetime.fromtimestamp(event.pop("timestamp"), UTC).isoformat(timespec="milliseconds")
-    # First what every line has, so that the eye finds it.
-    return {"timestamp": moment, "level": event.pop("level"), "event": event.pop("event"), **event}
-
-
-def _local_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    event["timestamp"] = datetime.fromtimestamp(event["timestamp"]).strftime("%H:%M:%S.%f")[:-3]
-    return event
-
-
-def _traceback(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    error = event.get("exception")
-    if isinstance(error, TracebackException):
-        event["exception"] = "".join(error.format()).rstrip()
-    return event
-
-
-def _compact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Write counts and lists as people do: `closed=eof:3,idle:1` without the zeroes, and `cut=-` for nothing."""
-    for key, value in event.items():
-        if isinstance(value, Mapping):
-            event[key] = ",".join(f"{name}:{count}" for name, count in value.items() if count) or "-"
-        elif isinstance(value, list | tuple):
-            event[key] = ",".join(map(str, value)) or "-"
-    return event
-
-
-def _escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Escape control characters: what a peer or a plug-in put into a value must not reach the terminal as a command."""
-    for key, value in event.items():
-        if isinstance(value, str) and not value.isprintable():
-            lines = value.split("\n") if key in _MANY_LINES else [value]
-            event[key] = "\n".join(line.encode("unicode_escape").decode("ascii") for line in lines)
-    return event
-
-
-def _as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
-    """Render an event as the standard library's logging wants it: one message, and what it handles itself."""
-    passed_on = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
-    text = event.pop("event")
-    return (" ".join([str(text), *(f"{key}={value}" for key, value in event.items())]),), passed_on

@@ -1,8 +1,8 @@
-"""Counting: each connection in its own `Tally`, all of them together in `Metrics`.
+"""Counting: each connection in its own `ConnectionStats`, the whole server in `Metrics`.
 
-A semaphore costs about fifteen times what a plain lock does, so no message pays for one. A connection counts in its own
-tally, which only the thread that serves it writes; the totals are touched twice in a connection's life, when it opens
-and when it ends.
+A semaphore costs about fifteen times as much as a plain lock, so no message uses one. A connection counts in its own
+statistics, which only the thread that serves it writes. The totals change twice in the life of a connection: when it
+opens and when it ends.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
+from enum import IntEnum, StrEnum
 from threading import BoundedSemaphore
 
 
@@ -18,27 +18,29 @@ class CloseReason(StrEnum):
     """How a connection ended."""
 
     EOF = "eof"
-    """The peer said all it had to say, and was answered."""
+    """The peer ended its side and got all its replies."""
+    FINISHED = "finished"
+    """The handler returned its last reply."""
     IDLE = "idle"
-    """Nothing moved for the idle timeout."""
+    """Nothing moved for the time of the idle timeout."""
     EXPIRED = "expired"
-    """It had been open for the longest time allowed; what had arrived was answered."""
+    """It had been open for its maximum lifetime. The peer got the replies to what had arrived."""
     STALLED = "stalled"
-    """The peer took nothing of its reply for the write timeout."""
+    """The peer accepted none of its reply for the time of the write timeout."""
     RESET = "reset"
-    """The peer, or the network, broke the connection."""
+    """The peer or the network broke the connection."""
     HANDLER = "handler"
-    """The handler raised, or returned what is no bytes."""
+    """The handler raised an exception, or returned something that is not a reply."""
     DRAINED = "drained"
-    """The server stopped; what had arrived was answered."""
+    """The server stopped. The peer got the replies to what had arrived."""
     CUT = "cut"
     """The server stopped and could not wait any longer."""
     KILLED = "killed"
-    """The server ended it for a reason of its own, which the log names."""
+    """The server ended it for another reason, which the log names."""
 
 
-class Phase:
-    """What the thread that serves a connection is doing: plain numbers, since they are stored three times a message."""
+class ConnectionState(IntEnum):
+    """What the thread that serves a connection is doing. People see the name in lower case."""
 
     RECEIVING = 0
     HANDLING = 1
@@ -46,63 +48,62 @@ class Phase:
     LINGERING = 3
     QUEUED = 4
     PAUSED = 5
-    """It waits for its rate limit to let it receive again."""
-
-    NAMES = ("receiving", "handling", "sending", "lingering", "queued", "paused")
+    """It waits until its rate limit allows another receive."""
 
 
-class Tally:
-    """What one connection has moved.
+class ConnectionStats:
+    """What one connection has moved, and what it is doing.
 
-    Written by the one thread that serves it; others read it, and may be one message behind.
+    Only the thread that serves the connection writes to it. Other threads read it, and may be one message behind.
     """
 
-    __slots__ = ("bytes_in", "bytes_out", "phase", "replies")
+    __slots__ = ("bytes_in", "bytes_out", "replies", "state")
 
     def __init__(self) -> None:
         self.bytes_in = 0
         self.bytes_out = 0
         self.replies = 0
-        self.phase = Phase.RECEIVING
+        # A plain number, since it is stored up to three times per message: `ConnectionState(state)` gives the member.
+        self.state: int = ConnectionState.RECEIVING.value
 
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All counters at one moment: `accepted == active + sum(closed.values())` in every one of them."""
+    """All counters at one moment. `accepted == active + sum(closed.values())` always holds."""
 
     accepted: int
     active: int
     closed: Mapping[str, int]
     rejected: int
-    """Peers closed at once because a limit was reached: of all (`at_limit = "reject"`), or of their host."""
+    """Peers closed at once because of a limit: the total (`at_limit = "reject"`), or that of their host."""
     held: int
-    """Times the limit made new peers wait (`at_limit = "wait"`)."""
+    """How often the limit made new peers wait (`at_limit = "wait"`)."""
     bytes_in: int
     bytes_out: int
     replies: int
     handler_errors: int
     handlers_stuck: int
-    """Times a handler kept its thread for longer than the handler timeout."""
+    """How often a handler kept its thread for longer than the handler timeout."""
     workers: WorkerSnapshot | None = None
-    """What only the workers mode counts."""
+    """The counters of workers mode; `None` in threads mode."""
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerSnapshot:
     """The poller, the queue and the worker threads at one moment."""
 
-    inline_turns: int
-    """Turns that the poller served itself."""
-    queued_turns: int
-    """Turns that a worker took off the queue."""
+    inline_events: int
+    """Ready events that the poller served itself."""
+    queued_events: int
+    """Ready events that a worker took from the queue."""
     queued_seconds: float
-    """How long these waited on the queue, in all."""
+    """The total time that these waited in the queue."""
     queue_depth: int
     queue_high_water: int
     queue_full: int
-    """Times the poller had to wait for a place on the queue."""
+    """How often the poller had to wait for a free place in the queue."""
     busy: int
-    """Workers that are serving a turn now."""
+    """Workers that are serving a connection now."""
     replaced: int
     """Workers that died and were replaced."""
 
@@ -111,10 +112,10 @@ class Metrics:
     """The totals of one server."""
 
     def __init__(self) -> None:
-        # Guards everything below. A semaphore of one is a lock that any thread may release; bounded, so that one
-        # release too many is an error here and not a second thread inside.
+        # Guards everything below. A semaphore of one is a lock that any thread may release. It is bounded, so that one
+        # release too many raises an error instead of letting a second thread in.
         self._gate = BoundedSemaphore(1)
-        self._live: set[Tally] = set()
+        self._live: set[ConnectionStats] = set()
         self._accepted = 0
         self._closed: Counter[CloseReason] = Counter()
         self._rejected = 0
@@ -124,28 +125,35 @@ class Metrics:
         self._replies = 0
         self._stuck = 0
 
-    def opened(self, tally: Tally) -> None:
+    def opened(self, stats: ConnectionStats) -> None:
         """Count a connection that was accepted."""
         with self._gate:
             self._accepted += 1
-            self._live.add(tally)
+            self._live.add(stats)
 
-    def closed(self, tally: Tally, reason: CloseReason) -> None:
-        """Fold the tally of a connection that ended into the totals; its thread writes to it no more."""
+    def closed(self, stats: ConnectionStats, reason: CloseReason) -> bool:
+        """Add the statistics of a connection that has ended to the totals, once; return whether this call did.
+
+        Several threads may come to end a connection, and this is where one of them turns out to be the first. The
+        thread that served it no longer writes to the statistics.
+        """
         with self._gate:
-            self._live.remove(tally)
+            if stats not in self._live:
+                return False
+            self._live.remove(stats)
             self._closed[reason] += 1
-            self._bytes_in += tally.bytes_in
-            self._bytes_out += tally.bytes_out
-            self._replies += tally.replies
+            self._bytes_in += stats.bytes_in
+            self._bytes_out += stats.bytes_out
+            self._replies += stats.replies
+            return True
 
     def rejected(self) -> None:
-        """Count a peer that was closed at once, a limit being reached."""
+        """Count a peer that was closed at once because of a limit."""
         with self._gate:
             self._rejected += 1
 
     def held(self) -> None:
-        """Count one time that the limit made new peers wait."""
+        """Count one occasion on which the limit made new peers wait."""
         with self._gate:
             self._held += 1
 
@@ -155,10 +163,16 @@ class Metrics:
             self._stuck += 1
 
     def snapshot(self, workers: WorkerSnapshot | None = None) -> Snapshot:
-        """Return all counters, the live connections' among them, beside those that the workers mode keeps itself.
+        """Return all counters, including those of the open connections.
 
-        A connection folds under the same semaphore, so each is seen either live or closed, never both and never
-        neither.
+        A connection that closes is added to the totals under the same semaphore, so each is seen either as open or as
+        closed, never as both or neither.
+
+        Parameters
+        ----------
+        workers:
+            The counters that workers mode keeps itself.
+
         """
         with self._gate:
             return Snapshot(
@@ -167,9 +181,9 @@ class Metrics:
                 closed={reason.value: self._closed[reason] for reason in CloseReason},
                 rejected=self._rejected,
                 held=self._held,
-                bytes_in=self._bytes_in + sum(tally.bytes_in for tally in self._live),
-                bytes_out=self._bytes_out + sum(tally.bytes_out for tally in self._live),
-                replies=self._replies + sum(tally.replies for tally in self._live),
+                bytes_in=self._bytes_in + sum(stats.bytes_in for stats in self._live),
+                bytes_out=self._bytes_out + sum(stats.bytes_out for stats in self._live),
+                replies=self._replies + sum(stats.replies for stats in self._live),
                 handler_errors=self._closed[CloseReason.HANDLER],
                 handlers_stuck=self._stuck,
                 workers=workers,

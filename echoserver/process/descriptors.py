@@ -1,4 +1,4 @@
-"""The limit of open files, which each connection counts against."""
+"""The limit on open files, against which each connection counts."""
 
 from __future__ import annotations
 
@@ -7,18 +7,23 @@ import resource
 from echoserver.errors import ConfigError
 
 IN_RESERVE = 32
-"""Descriptors beside the connections: standard streams, listeners, selectors, wake-up sockets, and a handler's own."""
+"""Descriptors besides the connections: standard streams, listeners, selectors, wake-up sockets, and a handler's own."""
 
 
 def make_room(connections: int) -> None:
-    """Raise this process's soft limit of open files as far as the connections need, and the hard limit allows.
+    """Raise this process's soft limit on open files as far as the connections need.
 
     Only the command does so: in an embedding program the limit is the host's to set.
+
+    Parameters
+    ----------
+    connections:
+        How many connections may be open at once.
 
     Raises
     ------
     ConfigError
-        The hard limit doesn't allow that many (getrlimit(2), RLIMIT_NOFILE).
+        The hard limit doesn't allow that many (getrlimit(2), `RLIMIT_NOFILE`).
 
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

@@ -1,4 +1,4 @@
-"""One real exchange with a running server, for a container's health check; it imports nothing heavy."""
+"""One real exchange with a running server, for the health check of a container; it loads little."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ _SAME_TEXT = ("echo", "upper")
 
 
 def exchange(host: str, port: int, handler: object, deadline: Deadline) -> str | None:
-    """Send a line, and return `None` if the answer is right, else what is wrong in one line.
+    """Send a line; return `None` if the answer is right, and otherwise what is wrong, in one line.
 
-    The built-in handlers send the line back, in some case of letters; of another handler any byte will do.
+    A built-in handler must send the line back, in any case of letters; from any other handler one byte is enough.
 
     Parameters
     ----------
     host, port:
-        As the server was told; a wildcard address stands for loopback.
+        As the server is configured; a wildcard address stands for loopback.
     handler:
         The configured handler.
     deadline:
-        When the answer must be complete.
+        When the answer must be complete, for all steps together.
 
     """
     if port == 0:
-        return "the port is 0, so it isn't known which one the server took: configure one"
+        return "the port is 0, so the port that the server took is unknown: configure one"
     target = (_WILDCARDS.get(host, host), port)
     answer = b""
     try:
@@ -40,7 +40,7 @@ def exchange(host: str, port: int, handler: object, deadline: Deadline) -> str |
                 answer += data
                 if handler not in _SAME_TEXT:
                     return None
-    except (TimeoutError, BlockingIOError):  # the latter where no time was left to wait
+    except (TimeoutError, BlockingIOError):  # the latter if no time was left to wait
         return f"no answer from {target[0]} port {port} in time"
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import signal
-import socket
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from time import monotonic
 from typing import Any
@@ -14,32 +12,16 @@ from typing import Any
 from echoserver.clock import Deadline
 from echoserver.errors import EchoServerError
 from echoserver.observe.logs import LogWriter
-from echoserver.observe.metrics import Phase
+from echoserver.observe.metrics import ConnectionState
+from echoserver.process.orphans import reap_orphans
+from echoserver.process.shortage import shortage_as_error
+from echoserver.process.signals import STOP_SIGNALS, Event, EventInbox, Notice
+from echoserver.process.uncaught import IgnoredError
 from echoserver.server import Server
 
-# What our own threads say on the socket on which signals arrive as their numbers, which begin with 1 and end below 128.
-_DRAINED, _FAILED = 0, 255
-_STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
-
-@contextmanager
-def shortage_as_error() -> Iterator[None]:
-    """Turn what is raised when the system has no thread more, or no memory for one, into an error for the user."""
-    try:
-        yield
-    except RuntimeError as error:
-        if "start new thread" not in str(error):
-            raise
-        hint = "allow more processes (ulimit -u, --pids-limit) or more memory (ulimit -v)"
-        raise EchoServerError(f"cannot start: {error}; {hint}") from error
-    except MemoryError as error:
-        raise EchoServerError(f"cannot start: {error or 'no memory'}; allow more memory, or fewer workers") from error
-
-
-def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: socket.socket) -> None:
+def run(server: Server, writer: LogWriter, inbox: EventInbox) -> None:
     """Act on signals until the server has stopped.
-
-    The drain runs in a thread of its own, so that this one still hears the second signal, which cuts it short.
 
     Parameters
     ----------
@@ -47,8 +29,8 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
         A started server.
     writer:
         Its log.
-    inbox, outbox:
-        A socket pair; each signal that arrives writes its number to `outbox`.
+    inbox:
+        Where signals arrive as events.
 
     Raises
     ------
@@ -58,80 +40,129 @@ def operate(server: Server, writer: LogWriter, inbox: socket.socket, outbox: soc
         The system starts no more threads.
 
     """
-    log = writer.logger
-    asked_to_drain = threading.Event()
-    cut: list[str] = []
-    failures: list[EchoServerError] = []  # as `cut`, written by a thread before it says so on the socket
-
-    def drain() -> None:
-        asked_to_drain.wait()
-        try:
-            cut.extend(server.stop())
-        finally:
-            outbox.send(bytes([_DRAINED]))
-
-    def watch() -> None:
-        try:
-            server.wait()
-        except EchoServerError as error:
-            failures.append(error)
-            outbox.send(bytes([_FAILED]))
-
-    # Both from the start: when it is time to stop, the system may have no thread to spare.
-    helpers = [threading.Thread(target=work, name=work.__name__, daemon=True) for work in (watch, drain)]
+    helpers = _Helpers(server, inbox)
     with shortage_as_error():
-        for helper in helpers:
-            helper.start()
+        helpers.start()
+        if server.config.mode == "threads":
+            _try_a_thread()
+    if os.getpid() == 1:
+        inbox.post(signal.SIGCHLD)  # for those that ended before the signal was handled
     next_stats = Deadline(server.config.stats_interval)
-    while True:
-        inbox.settimeout(next_stats.timeout())
-        try:
-            said = inbox.recv(1)[0]
-        except (TimeoutError, BlockingIOError):  # no time was left to wait
-            log.info("stats", **_facts(server, writer))
+    drained = False
+    while not drained:
+        for event in inbox.wait(next_stats.timeout()):
+            drained = drained or event is Notice.DRAINED
+            _act(event, server, writer, helpers)
+        if next_stats.expired and not drained:
+            writer.logger.info("stats", **_counters(server, writer))
             next_stats = Deadline(server.config.stats_interval)
-            continue
-        if said == _DRAINED:
-            break
-        if said == signal.SIGUSR1:
-            _dump(server, writer)
-        elif not asked_to_drain.is_set():
-            log.info("draining", connections=len(server.connections()), **_cause(said))
-            asked_to_drain.set()
-        elif said in _STOP_SIGNALS:
-            log.warning("cutting", connections=len(server.connections()), **_cause(said))
+    failure = helpers.join()
+    for event in inbox.wait(0):
+        if isinstance(event, IgnoredError):
+            event.log(writer.logger)
+    writer.patient_logger.info("stopped", cut=helpers.cut, **_counters(server, writer))
+    if failure is not None:
+        raise failure
+
+
+class _Helpers:
+    """Two threads that wait for the server, so that the main thread stays free to hear signals.
+
+    Both start at once: when it is time to stop, the system may have no thread to spare. The main thread reads what they
+    write after it has received their notice.
+    """
+
+    def __init__(self, server: Server, inbox: EventInbox) -> None:
+        self._server = server
+        self._inbox = inbox
+        self._asked_to_drain = threading.Event()
+        self._failure: EchoServerError | None = None  # written by `watch`
+        self.cut: list[str] = []
+        """Which connections had to be cut; written by `drain`."""
+        self._threads = [
+            threading.Thread(target=self._watch, name="watch", daemon=True),
+            threading.Thread(target=self._drain, name="drain", daemon=True),
+        ]
+
+    @property
+    def draining(self) -> bool:
+        """Whether the drain has been asked for."""
+        return self._asked_to_drain.is_set()
+
+    def start(self) -> None:
+        """Start both threads."""
+        for thread in self._threads:
+            thread.start()
+
+    def begin_drain(self) -> None:
+        """Have the server stopped; a `Notice.DRAINED` says when it has."""
+        self._asked_to_drain.set()
+
+    def join(self) -> EchoServerError | None:
+        """Wait for both threads; return what the server failed with, which it may do while it drains."""
+        for thread in self._threads:
+            thread.join()
+        return self._failure
+
+    def _drain(self) -> None:
+        self._asked_to_drain.wait()
+        try:
+            self.cut = self._server.stop()
+        finally:
+            self._inbox.post(Notice.DRAINED)
+
+    def _watch(self) -> None:
+        try:
+            self._server.wait()
+        except EchoServerError as error:
+            self._failure = error
+            self._inbox.post(Notice.FAILED)
+
+
+def _try_a_thread() -> None:
+    """Start one more thread, or raise: a server that can't start any would reset every peer it accepts."""
+    thread = threading.Thread(target=lambda: None, name="spare", daemon=True)
+    thread.start()
+    thread.join()
+
+
+def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> None:
+    if isinstance(event, IgnoredError):
+        event.log(writer.logger)
+    elif event == signal.SIGCHLD:
+        reap_orphans()
+    elif event == signal.SIGUSR1:
+        _dump(server, writer)
+    elif event in (*STOP_SIGNALS, Notice.FAILED):
+        cause = event.name if isinstance(event, signal.Signals) else "failure"
+        if not helpers.draining:
+            writer.logger.info("draining", connections=len(server.connections()), cause=cause)
+            helpers.begin_drain()
+        elif event in STOP_SIGNALS:
+            writer.logger.warning("cutting", connections=len(server.connections()), cause=cause)
             server.cut()
-    for helper in helpers:
-        helper.join()  # `watch` may yet have to say that the server failed while it drained
-    writer.patient_logger.info("stopped", cut=cut, **_facts(server, writer))
-    if failures:
-        raise failures[0]
 
 
-def _cause(said: int) -> dict[str, str]:
-    return {"cause": "failure" if said == _FAILED else signal.Signals(said).name}
-
-
-def _facts(server: Server, writer: LogWriter) -> dict[str, Any]:
-    facts = {**asdict(server.stats()), "log_dropped": writer.dropped}
-    # What only the other mode counts is left out.
-    return {name: value for name, value in facts.items() if value is not None}
+def _counters(server: Server, writer: LogWriter) -> dict[str, Any]:
+    counters = {**asdict(server.stats()), "log_dropped": writer.dropped}
+    # Counters that only the other mode has are None, and left out.
+    return {name: value for name, value in counters.items() if value is not None}
 
 
 def _dump(server: Server, writer: LogWriter) -> None:
     """Log the counters, a line for each connection, and all threads by name."""
     log, now = writer.logger, monotonic()
-    writer.patient_logger.info("stats", **_facts(server, writer))
+    writer.patient_logger.info("stats", **_counters(server, writer))
     for connection in server.connections():
-        tally = connection.tally
+        stats = connection.stats
         log.info(
             "connection",
             id=connection.number,
             peer=connection.peer,
-            phase=Phase.NAMES[tally.phase],
+            state=ConnectionState(stats.state).name.lower(),
             seconds=round(now - connection.opened_at, 3),
-            bytes_in=tally.bytes_in,
-            bytes_out=tally.bytes_out,
-            replies=tally.replies,
+            bytes_in=stats.bytes_in,
+            bytes_out=stats.bytes_out,
+            replies=stats.replies,
         )
     log.info("threads", names=sorted(thread.name for thread in threading.enumerate()))

@@ -1,28 +1,28 @@
 """The acceptor: one thread that accepts peers as long as there is a place for them.
 
-How many connections may be open is decided here and nowhere else: a slot is taken before the accept, and whoever closes
-a connection gives it back.
+A place is taken before the accept, so that a peer for which there is none stays in the kernel's queue.
 """
 
 from __future__ import annotations
 
 import errno
 import os
+import select
 import selectors
 import socket
 import sys
-from collections.abc import Callable
-from threading import BoundedSemaphore, Event, Thread
+from contextlib import ExitStack
+from threading import Event, Thread
 
 from structlog.typing import FilteringBoundLogger
 
-from echoserver.clock import Throttle
-from echoserver.config.schema import ServerConfig
-from echoserver.observe.metrics import Metrics
-from echoserver.serving.affinity import Cores
-from echoserver.serving.connection import Connection
-from echoserver.serving.hosts import HostLimit
-from echoserver.serving.registry import ConnectionRegistry
+from echoserver.clock import Deadline, Throttle
+from echoserver.config import ServerConfig
+from echoserver.net.waker import Waker
+from echoserver.observe.metrics import CloseReason
+from echoserver.serving.admission import Admission, Lease
+from echoserver.serving.affinity import Affinity
+from echoserver.serving.lifecycle import Lifecycle
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(
@@ -47,171 +47,193 @@ _ACCEPTS_IN_A_ROW = 64
 
 
 class Acceptor:
-    """The thread that accepts, and the slots.
+    """The thread that accepts.
 
     Parameters
     ----------
     config:
-        How many connections there may be, of all and of one host, and what becomes of the others.
-    registry:
-        Says how many there are, for the log.
-    metrics:
-        Counts who was turned away or had to wait.
+        What becomes of peers for which there is no place.
+    admission:
+        The places.
+    lifecycle:
+        Takes over accepted sockets.
     log:
         For what stands in the way of accepting.
-    cores:
+    affinity:
         Where the thread runs.
-    admit:
-        Takes over an accepted socket with its peer's address, and the slot that goes with it.
-    fail:
-        Is told what ended the accepting, other than `stop`.
 
     """
 
     def __init__(
         self,
         config: ServerConfig,
-        registry: ConnectionRegistry,
-        metrics: Metrics,
+        admission: Admission,
+        lifecycle: Lifecycle,
         log: FilteringBoundLogger,
-        cores: Cores,
-        *,
-        admit: Callable[[socket.socket, tuple[object, ...]], None],
-        fail: Callable[[BaseException], None],
+        affinity: Affinity,
     ) -> None:
         self._config = config
-        self._registry = registry
-        self._metrics = metrics
+        self._admission = admission
+        self._lifecycle = lifecycle
         self._log = log
-        self._cores = cores
-        self._admit = admit
-        self._fail = fail
-        # How many connections may be open.
-        self._slots = BoundedSemaphore(config.max_connections)
-        per_host = config.max_connections_per_host
-        self._hosts = HostLimit(per_host, config.trusted) if per_host else None
+        self._affinity = affinity
         self._listeners: list[socket.socket] = []
-        self._bell: tuple[socket.socket, socket.socket] | None = None
         self._thread = Thread(target=self._run, name="acceptor", daemon=True)
         self._stopping = Event()
-        self._slot_wanted = False  # written by the acceptor; see `_wait_for_slot`
+        self._deadline = Deadline(0)  # how long peers in the kernel's queue are accepted; set before `_stopping`
         # The acceptor's own.
         self._warn_limit = Throttle(1.0)
         self._warn_host = Throttle(1.0)
         self._warn_shortage = Throttle(1.0)
 
-    def take(self, listeners: list[socket.socket]) -> None:
-        """Take over the listeners: from here on `stop` closes them."""
-        self._listeners = listeners
-        self._bell = socket.socketpair()
-        for end in self._bell:
-            end.setblocking(False)
+    def adopt(self, listeners: list[socket.socket]) -> None:
+        """Take over the listeners: from here on `stop` closes them.
+
+        All descriptors that accepting needs are made here, so that it goes on where there are none left.
+
+        Raises
+        ------
+        OSError
+            There are no descriptors left. The listeners have been closed.
+
+        """
+        with ExitStack() as undo:
+            for listener in listeners:
+                undo.callback(listener.close)
+            self._waker = self._admission.waker = Waker()
+            undo.callback(self._waker.close)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            for listener in listeners:
+                self._selector.register(listener, selectors.EVENT_READ, listener)
+            self._selector.register(self._waker.fileno(), selectors.EVENT_READ)
+            self._listeners = listeners
+            undo.pop_all()
 
     def start(self) -> None:
         """Start the thread."""
         self._thread.start()
 
-    def stop(self) -> None:
-        """Accept nobody any more. Returns when the thread has ended and the listeners are closed."""
+    def stop(self, deadline: Deadline, grace: Deadline) -> list[Thread]:
+        """Accept what already waits in the kernel's queue, then close the listeners and end the thread.
+
+        Parameters
+        ----------
+        deadline:
+            How long waiting peers may still be accepted.
+        grace:
+            How long the thread may take to end.
+
+        Returns
+        -------
+        list of Thread
+            The thread, if it is still alive.
+
+        """
+        self._deadline = deadline
         self._stopping.set()
-        self._ring()
-        if self._thread.ident is not None:
-            self._thread.join()
-        else:  # it was never started, because something else failed to
+        if self._thread.ident is None:  # it was never started, because something else failed to
             self._close_listeners()
+            return []
+        self._waker.wake()
+        self._thread.join(grace.timeout())
+        return [self._thread] if self._thread.is_alive() else []
 
     def close(self) -> None:
-        """Give the rest back, once no connection is left that could."""
-        bell, self._bell = self._bell, None
-        for end in bell or ():
-            end.close()
-
-    def release(self, connection: Connection) -> None:
-        """Take back the slot of a connection that has been closed; from any thread."""
-        if self._hosts is not None:
-            self._hosts.leave(connection.host)
-        self._slots.release()
-        if self._slot_wanted:
-            self._ring()
-
-    def _ring(self) -> None:
-        """Wake the acceptor, wherever it waits. A full buffer is as good: it will wake."""
-        bell = self._bell
-        if bell is not None:
-            try:
-                bell[1].send(b"!")
-            except OSError:
-                pass
+        """Give the waker back, once no connection is left that would use it."""
+        if self._listeners:
+            self._waker.close()
 
     # -- from here on, the acceptor thread
 
     def _run(self) -> None:
-        assert self._bell is not None
-        self._cores.share()
         try:
-            with selectors.DefaultSelector() as selector:
-                for listener in self._listeners:
-                    selector.register(listener, selectors.EVENT_READ, listener)
-                selector.register(self._bell[0], selectors.EVENT_READ)
-                while not self._stopping.is_set():
-                    for key, _ in selector.select():
-                        if key.data is None:
-                            self._hear_bell()
-                        else:
-                            self._accept_all(key.data)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, a server that accepts nobody must say so
-            self._fail(error)
+            self._affinity.pin()
+            while not self._stopping.is_set():
+                for key, _ in self._selector.select():
+                    if key.data is None:
+                        self._waker.clear()
+                    else:
+                        self._accept_some(key.data)
+            self._accept_waiting()
+        except BaseException as error:  # noqa: BLE001 - whatever it is, a server that accepts nothing must say so
+            self._lifecycle.fail(error)
         finally:
             self._close_listeners()
 
     def _close_listeners(self) -> None:
+        # A listener may be shared with other processes, which go on: it is closed here and never shut down.
         for listener in self._listeners:
             listener.close()
+        if self._listeners:
+            self._selector.close()
 
-    def _accept_all(self, listener: socket.socket) -> None:
-        """Accept who waits at this listener, up to a number that still lets the other listeners have their turn."""
+    def _accept_some(self, listener: socket.socket) -> None:
+        """Accept what waits at this listener, up to a number that still gives the other listeners their turn."""
         for accepted in range(_ACCEPTS_IN_A_ROW):
             if self._stopping.is_set():
                 return
-            # At the limit: right after the selector said so, somebody waits for sure; else let it say so first.
-            if not self._slots.acquire(blocking=False) and (accepted or not self._at_limit(listener)):
+            lease = self._admission.take_place()
+            # At the limit: right after the selector has said so, a peer waits for certain; later, ask it first.
+            if lease is None and (accepted or (lease := self._at_limit(listener)) is None):
                 return
-            try:
-                sock, address = listener.accept()
-            except OSError as error:
-                self._slots.release()
-                if error.errno == errno.EAGAIN:
-                    return
-                if error.errno in _SHORTAGE:
-                    self._pause_for(error)
-                    return
-                if error.errno not in _PEER_GONE:
-                    raise
-                continue
-            if self._hosts is None or self._hosts.enter(address[0]):
-                self._admit(sock, address)
-            else:
-                self._slots.release()
-                self._reject(sock, address[0])
+            if not self._accept(listener, lease):
+                return
+
+    def _accept_waiting(self) -> None:
+        """Accept what waits in the kernel's queue when the server stops: closing the listener would reset it.
+
+        As far as there are places, and as many as that queue can hold, since peers go on coming. Each is asked to end
+        at once and so is answered what it has already sent, like the connections that are open.
+        """
+        for listener in self._listeners:
+            for _ in range(self._config.backlog + 1):
+                lease = None if self._deadline.expired else self._admission.take_place()
+                if lease is None or not self._accept(listener, lease):
+                    break
+
+    def _accept(self, listener: socket.socket, lease: Lease) -> bool:
+        """Accept one peer; return whether to try for another."""
+        try:
+            sock, address = listener.accept()
+        except OSError as error:
+            lease.release()
+            if error.errno in _SHORTAGE:
+                self._pause_for(error)
+            elif error.errno in _PEER_GONE:
+                return True
+            elif error.errno != errno.EAGAIN:
+                raise
+            return False
+        except BaseException:  # no memory
+            lease.release()
+            raise
+        if not lease.enter_host(address[0] if isinstance(address, tuple) else ""):
+            lease.release()
+            self._reject(sock, address[0])
+            return True
+        connection = self._lifecycle.admit(sock, address, lease)
+        if connection is not None and self._stopping.is_set():
+            connection.end(CloseReason.DRAINED)
+        return True
 
     def _reject(self, sock: socket.socket, host: str) -> None:
-        """Close a peer's connection, its host having as many as one host may have."""
+        """Close the connection of a peer whose host has as many as one host may have."""
         if self._warn_host.ready():
             limit = self._config.max_connections_per_host
             self._log.warning("connection limit of a host reached", host=host, limit=limit)
         # Counted first, so that the count is right by the time the peer knows.
-        self._metrics.rejected()
+        self._admission.metrics.rejected()
         sock.close()
 
-    def _at_limit(self, listener: socket.socket) -> bool:
-        """Deal with a peer that waits while all slots are taken; return true with a slot taken, or false."""
+    def _at_limit(self, listener: socket.socket) -> Lease | None:
+        """Deal with a peer that waits while all places are taken; return a place, or `None`."""
         if self._warn_limit.ready():
             self._log.warning(
-                "connection limit reached", active=len(self._registry), limit=self._config.max_connections
+                "connection limit reached", active=len(self._admission.registry), limit=self._config.max_connections
             )
         if self._config.at_limit == "wait":
-            self._metrics.held()
-            return self._wait_for_slot()
+            self._admission.metrics.held()
+            return self._wait_for_place()
         try:
             sock, _ = listener.accept()
         except OSError as error:
@@ -219,43 +241,34 @@ class Acceptor:
                 self._pause_for(error)
             elif error.errno != errno.EAGAIN and error.errno not in _PEER_GONE:
                 raise
-            return False
-        # Counted first, so that the count is right by the time the peer knows.
-        self._metrics.rejected()
+            return None
+        self._admission.metrics.rejected()  # counted first, as above
         sock.close()
-        return False
+        return None
 
-    def _wait_for_slot(self) -> bool:
-        """Wait until a connection ends or the server stops; return whether a slot was taken.
+    def _wait_for_place(self) -> Lease | None:
+        """Wait until a connection ends, and return its place; return `None` when the server stops.
 
-        The acceptor says that it wants a slot and then tries once more; `release` gives one back and then looks
-        whether one is wanted. Whichever comes second sees the other: either this try gets the slot, or `release` rings
-        the bell.
+        The acceptor says that it wants a place and then tries once more; `Lease.release` gives one back and then looks
+        whether one is wanted. Whichever comes second sees the other: either this try gets the place, or `release` wakes
+        the acceptor.
         """
-        assert self._bell is not None
-        self._slot_wanted = True
+        admission = self._admission
+        admission.place_wanted = True
+        # poll(2) takes no descriptor of its own, and there may be none left.
+        poll = select.poll()
+        poll.register(self._waker.fileno(), select.POLLIN)
         try:
-            while not (taken := self._slots.acquire(blocking=False)) and not self._stopping.is_set():
-                with selectors.DefaultSelector() as selector:
-                    selector.register(self._bell[0], selectors.EVENT_READ)
-                    selector.select()
-                self._hear_bell()
-            return taken
+            while (lease := admission.take_place()) is None and not self._stopping.is_set():
+                poll.poll()
+                self._waker.clear()
+            return lease
         finally:
-            self._slot_wanted = False
+            admission.place_wanted = False
 
     def _pause_for(self, error: OSError) -> None:
         if self._warn_shortage.ready():
             name = errno.errorcode.get(error.errno or 0, "?")
-            self._log.warning(
-                "cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=len(self._registry)
-            )
+            active = len(self._admission.registry)
+            self._log.warning("cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=active)
         self._stopping.wait(_SHORTAGE_PAUSE)
-
-    def _hear_bell(self) -> None:
-        assert self._bell is not None
-        try:
-            while self._bell[0].recv(64):
-                pass
-        except BlockingIOError:
-            pass

@@ -1,166 +1,251 @@
-"""A connection that has a thread to itself, which waits in its receives and sends."""
+"""The blocking driver: serves a connection from the first byte to the last in one thread, which waits in its calls."""
 
 from __future__ import annotations
 
 from threading import Event, get_ident
 from time import monotonic
 
-from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
-from echoserver.net.kernel import unread
-from echoserver.net.splice import WORTH_MOVING
-from echoserver.observe.metrics import CloseReason, Phase
-from echoserver.serving.affinity import Cores
-from echoserver.serving.connection import ABRUPT, RECEIVE_BYTES, Connection, HandlerFailedError
+from echoserver.handlers import Last
+from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
+from echoserver.net.splice import WORTH_SPLICING
+from echoserver.observe.metrics import CloseReason, ConnectionState
+from echoserver.serving.affinity import Affinity
+from echoserver.serving.bulk import splice_through
+from echoserver.serving.connection import RECEIVE_BYTES, Connection
+from echoserver.serving.pieces import HandlerFailedError, Pieces
 from echoserver.serving.rate import TokenBucket
 
-# A look-up less on the message path than the attributes of the class.
-_RECEIVING, _SENDING = Phase.RECEIVING, Phase.SENDING
+# Plain numbers in the module save the message path the look-ups of an enumeration.
+_RECEIVING, _SENDING, _HANDLING = (
+    int(ConnectionState.RECEIVING),
+    int(ConnectionState.SENDING),
+    int(ConnectionState.HANDLING),
+)
 
-# Asking is a system call.
+# The most that is sent at once, so that progress shows in the statistics where the kernel does not tell of it.
+_SEND_BYTES = 262_144
+# Asking the kernel what a receive left behind is a system call.
 _RECEIVES_NOT_ASKED = 15
-# So is a change of cores, and bulk data comes in pieces of all lengths.
-_RECEIVES_SPREAD = 64
+# So is changing cores, and bulk data comes in pieces of all lengths.
+_RECEIVES_UNPINNED = 64
 
 
-class BlockingConnection(Connection):
-    """One peer, served by one thread from the first byte to the last."""
+class _Finished(Exception):  # noqa: N818 - not an error
+    """Leaves the serving loop after a reply that is the last one."""
 
-    __slots__ = ("_hurry",)
 
-    def serve(self, buffer: ReceiveBuffer, cores: Cores) -> CloseReason:
-        """Serve the peer to its end and return how it ended. Raises nothing of the peer's or the handler's doing.
+class BlockingDriver:
+    """Serves one connection in the calling thread.
+
+    Parameters
+    ----------
+    connection:
+        The connection, whose socket is blocking.
+
+    """
+
+    __slots__ = ("_connection", "_reply", "_resume", "_send", "_stats")
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._stats = connection.stats
+        self._send = connection.transport.send
+        self._reply = connection.session.reply
+        self._resume = Event()
+
+    def serve(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
+        """Serve the peer to its end, and record in the connection how it ended.
+
+        Raises nothing that the peer or the handler causes.
 
         Parameters
         ----------
         buffer:
-            The serving thread's own.
-        cores:
+            The memory of the calling thread to receive into.
+        affinity:
             Where that thread runs.
 
         """
-        self.served_by = get_ident()
+        connection = self._connection
+        connection.served_by = get_ident()
         try:
-            self._say(self._open())
-            self.tally.phase = _RECEIVING
-            if self._bucket is not None:
-                self._serve_limited(self._bucket)
-            elif self._unchanged:
-                self._send_back(buffer, cores)
-            else:
-                self._converse()
-            self._answer_what_arrived()
-            self.reason = self.ending or CloseReason.EOF
-            if self.reason not in ABRUPT:
-                self._say(self._ask("finish"))
+            self._converse(buffer, affinity)
+            connection.reason = connection.ending or CloseReason.EOF
+        except _Finished:
+            connection.reason = connection.ending or CloseReason.FINISHED
         except HandlerFailedError as failure:
-            self._failed(CloseReason.HANDLER, failure.__cause__)
+            connection.failed(CloseReason.HANDLER, failure.__cause__ or failure)
         except OSError as error:
-            self._failed(CloseReason.RESET, error)
-        except Exception as error:  # noqa: BLE001 - a defect of ours; it ends this connection and nothing else
-            self._failed(CloseReason.KILLED, error)
-        return self.reason
+            connection.failed(CloseReason.RESET, error)
+        except Exception as error:  # noqa: BLE001 - a defect of ours, or no memory; it ends only this connection
+            connection.failed(CloseReason.KILLED, error)
 
-    def _send_back(self, buffer: ReceiveBuffer, cores: Cores) -> None:
+    def _converse(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
+        """Greet, answer what comes up to the end of input, and say the last words."""
+        connection, session = self._connection, self._connection.session
+        self._stats.state = _HANDLING
+        self._say(session.open())
+        self._stats.state = _RECEIVING
+        if connection.bucket is not None:
+            self._answer_limited(connection.bucket)
+        elif session.unchanged:
+            self._send_back(buffer, affinity)
+        else:
+            self._answer()
+        self._answer_what_arrived()
+        if not connection.abrupt:
+            self._stats.state = _HANDLING
+            self._say(session.finish())
+
+    def _send_back(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""
-        receive, send, memory, tally = self._receive_into, self._send, buffer.usual, self.tally
-        size, part = buffer.size, buffer.part
-        not_asking = 0  # for how many long receives the kernel isn't asked what they left
-        spread = 0  # for how many short receives this thread goes on running on all cores
+        connection, stats = self._connection, self._stats
+        receive, send, memory = connection.transport.recv_into, self._send, buffer.small
+        size, view = buffer.size, buffer.view
+        not_asking = 0  # for how many long receives the kernel is not asked what they left
+        unpinned = 0  # for how many short receives this thread goes on running on all cores
         try:
-            while self.ending is None and (count := receive(memory)):
-                tally.bytes_in += count
-                tally.phase = _SENDING
+            while connection.ending is None and (count := receive(memory)):
+                stats.bytes_in += count
+                stats.state = _SENDING
                 if count != size:
-                    size, part = count, buffer.first(count)
-                sent = send(part)
-                tally.bytes_out += sent
+                    size, view = count, buffer.first(count)
+                sent = send(view)
+                stats.bytes_out += sent
                 if sent != count:
-                    self._send_rest(part[sent:])
-                tally.replies += 1
-                if count >= USUAL_BYTES:  # filled: there may be more
-                    if not spread:  # copying so much takes longer than a change of cores, and needs no lock
-                        cores.spread()
-                    spread = _RECEIVES_SPREAD
+                    self._send_all(view[sent:])
+                stats.replies += 1
+                if count >= SMALL_BYTES:  # filled: there may be more
+                    if not unpinned:  # copying so much takes longer than changing cores, and needs no interpreter lock
+                        affinity.unpin()
+                    unpinned = _RECEIVES_UNPINNED
                     if not_asking:
                         not_asking -= 1
-                    elif self._move_more():
-                        memory = buffer.usual
-                    else:  # as with messages not much longer than that: receive the next ones whole, and don't ask
-                        memory, not_asking = buffer.whole, _RECEIVES_NOT_ASKED
-                elif spread:
-                    spread -= 1
-                    if not spread:
-                        cores.share()
-                tally.phase = _RECEIVING
+                    elif self._splice_back():
+                        memory = buffer.small
+                    else:  # messages not much longer than that: receive the next ones whole, and do not ask
+                        memory, not_asking = buffer.full, _RECEIVES_NOT_ASKED
+                elif unpinned:
+                    unpinned -= 1
+                    if not unpinned:
+                        affinity.pin()
+                stats.state = _RECEIVING
         finally:
-            if spread:
-                cores.share()
+            if unpinned:
+                affinity.pin()
 
-    def _move_more(self) -> bool:
-        """Send back, without copying it, what a receive left behind; return whether that was enough to be worth it."""
+    def _splice_back(self) -> bool:
+        """Send back, without copying it, what a receive left behind; return whether there was enough to be worth it."""
+        connection, pipes = self._connection, self._connection.pipes
         moved = False
-        while self._pipes is not None and self.ending is None and unread(self._sock) >= WORTH_MOVING:
-            pipe = self._pipes.borrow()
+        while pipes is not None and connection.ending is None and connection.transport.unread() >= WORTH_SPLICING:
+            pipe = pipes.borrow()
             if pipe is None:
                 break
-            count, rest = self._move(pipe)
+            # A peer that stops reading must not keep a pipe, of which there are few: without waiting, what it does not
+            # take at once is copied out of the pipe, and the rest is a reply like any other.
+            connection.transport.set_blocking(False)
+            try:
+                count, rest = splice_through(pipes, pipe, connection.transport, self._stats)
+            finally:
+                connection.transport.set_blocking(True)
             if not count:  # the next byte is an urgent one, which only a receive takes
                 break
-            # Of a blocking socket there is no rest but after it was shut down, and then sending says so.
-            self._say(rest)
+            if rest:
+                self._send_all(memoryview(rest))
+                self._stats.replies += 1
             moved = True
         return moved
 
-    def _converse(self) -> None:
+    def _answer(self) -> None:
         """Have the handler answer what comes, up to the end of input."""
-        receive, tally = self._receive, self.tally
-        while self.ending is None and (data := receive(RECEIVE_BYTES)):
+        connection, stats = self._connection, self._stats
+        receive = connection.transport.recv
+        while connection.ending is None and (data := receive(RECEIVE_BYTES)):
+            stats.bytes_in += len(data)
+            stats.state = _HANDLING
             self._say(self._reply(data))
-            tally.phase = _RECEIVING
+            stats.state = _RECEIVING
 
-    def _serve_limited(self, bucket: TokenBucket) -> None:
+    def _answer_limited(self, bucket: TokenBucket) -> None:
         """Answer the peer no faster than the rate limit allows, up to the end of input or until asked to end."""
-        self._hurry = Event()
-        self.when_ended(self._hurry.set)
-        while self.ending is None:
+        connection, stats = self._connection, self._stats
+        connection.wake_with(self)
+        while connection.ending is None:
             if wait := bucket.wait(monotonic()):
-                self.tally.phase = Phase.PAUSED
-                self._hurry.wait(wait)
+                stats.state = ConnectionState.PAUSED
+                self._resume.wait(wait)
                 continue
-            self.tally.phase = _RECEIVING
-            data = self._receive(bucket.most(RECEIVE_BYTES))
+            stats.state = _RECEIVING
+            data = connection.transport.recv(bucket.most(RECEIVE_BYTES))
             if not data:
                 return
             bucket.spend(len(data), monotonic())
+            stats.bytes_in += len(data)
+            stats.state = _HANDLING
             self._say(self._reply(data))
 
-    def _say(self, reply: bytes) -> None:
-        """Send all of a reply."""
-        if not reply:
-            return
-        tally = self.tally
-        tally.phase = _SENDING
-        sent = self._send(reply)
-        tally.bytes_out += sent
-        if sent != len(reply):
-            self._send_rest(memoryview(reply)[sent:])
-        tally.replies += 1
-
-    def _send_rest(self, rest: memoryview) -> None:
-        """Go on where a send stopped. The kernel takes all, but for a thread that was woken in the middle to end."""
-        while rest:
-            sent = self._send(rest)
-            self.tally.bytes_out += sent
-            rest = rest[sent:]
+    def wake(self, _connection: Connection) -> None:
+        """End the pause: the connection has been asked to end. Called from any thread."""
+        self._resume.set()
 
     def _answer_what_arrived(self) -> None:
         """Answer the bytes that had come when the server asked this connection to end, and no later ones.
 
-        A peer that never stops sending can so not hold up a drain. An abrupt end answers nothing more.
+        A peer that never stops sending can then not hold up a drain. An abrupt end answers nothing more.
         """
-        if self.ending is None or self.ending in ABRUPT:
-            return
-        left = unread(self._sock)
-        while left > 0 and self.ending not in ABRUPT and (data := self._receive(min(left, RECEIVE_BYTES))):
+        connection, stats = self._connection, self._stats
+        left = 0 if connection.ending is None or connection.abrupt else connection.transport.unread()
+        while left > 0 and not connection.abrupt and (data := connection.transport.recv(min(left, RECEIVE_BYTES))):
             left -= len(data)
+            stats.bytes_in += len(data)
+            stats.state = _HANDLING
             self._say(self._reply(data))
+
+    def _say(self, reply: bytes | Pieces) -> None:
+        """Send all of a reply."""
+        if type(reply) is not bytes:
+            self._say_specially(reply)
+        elif reply:
+            stats = self._stats
+            stats.state = _SENDING
+            sent = self._send(reply) if len(reply) <= _SEND_BYTES else 0
+            stats.bytes_out += sent
+            if sent != len(reply):
+                self._send_all(memoryview(reply)[sent:])
+            stats.replies += 1
+
+    def _say_specially(self, reply: bytes | Pieces) -> None:
+        """Send a reply that is the last one, or that comes in pieces."""
+        if isinstance(reply, Pieces):
+            try:
+                last = self._send_pieces(reply)
+            finally:
+                reply.close()
+        else:
+            self._stats.state = _SENDING
+            self._send_all(memoryview(reply))
+            last = True
+        self._stats.replies += 1
+        if last:
+            raise _Finished
+
+    def _send_pieces(self, pieces: Pieces) -> bool:
+        """Send each piece when the peer has accepted the one before it; return whether nothing may follow them."""
+        connection, stats = self._connection, self._stats
+        stats.state = _HANDLING
+        while (piece := pieces.next()) is not None:
+            stats.state = _SENDING
+            self._send_all(memoryview(piece))
+            # Pieces may have no end, so a connection whose lifetime is over takes no more of them.
+            if isinstance(piece, Last) or connection.abrupt or connection.ending is CloseReason.EXPIRED:
+                return True
+            stats.state = _HANDLING
+        return False
+
+    def _send_all(self, rest: memoryview) -> None:
+        """Send all of this. The kernel takes what it is given, except in a thread that was woken to end."""
+        while rest:
+            sent = self._send(rest[:_SEND_BYTES])
+            self._stats.bytes_out += sent
+            rest = rest[sent:]

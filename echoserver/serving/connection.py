@@ -1,35 +1,35 @@
-"""One socket and its handler: what both ways of serving a connection have in common, and how one ends.
+"""One accepted connection: what it consists of, what it holds, and how it is asked to end.
 
-A connection is served by one thread at a time, its owner: a thread of its own (`blocking.py`), or whichever thread the
-workers mode hands it to (`nonblocking.py`). Only the owner receives, sends, calls the handler, writes the tally and
-closes. Any other thread may ask it to end, with `end()`, which shuts the socket down and so wakes the owner.
+A connection is served by one thread at a time, its owner. Only the owner moves bytes, calls the handler, writes the
+statistics and closes the socket; how it does so is the business of a driver (`blocking.py`, `nonblocking.py`). Any
+other thread may only ask the connection to end. `end` then shuts the socket down, which wakes the owner.
 """
 
 from __future__ import annotations
 
-import signal
-import socket
-import struct
+import errno
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
+from typing import Protocol
 
-from echoserver.handlers import HandlerFactory
-from echoserver.net.kernel import acknowledged, unacknowledged, unread
-from echoserver.net.splice import Pipe, PipePool
-from echoserver.observe.metrics import CloseReason, Phase, Tally
+from echoserver.net.endpoint import format_address
+from echoserver.net.splice import PipePool
+from echoserver.net.transport import Transport
+from echoserver.observe.metrics import CloseReason, ConnectionState, ConnectionStats
 from echoserver.serving.rate import TokenBucket
+from echoserver.serving.session import Session
+from echoserver.serving.tracebacks import clear_frames
 
 RECEIVE_BYTES = 65536
 """The most that a handler is given at once."""
 
-LINGER_BYTES = 16 * 1024 * 1024
-LINGER_SECONDS = 2.0
-"""How much, and for how long, a connection that the server ends still takes in what its peer sends."""
-
-ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED})
-_LINGERING = frozenset({CloseReason.IDLE, CloseReason.EXPIRED, CloseReason.DRAINED, CloseReason.HANDLER})
-# Which reason another thread may give to a connection that has been asked to end already.
+_ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED})
+# Reasons after which the peer may still be sending, though the server reads no more.
+_LINGERING = frozenset(
+    {CloseReason.IDLE, CloseReason.EXPIRED, CloseReason.DRAINED, CloseReason.HANDLER, CloseReason.FINISHED}
+)
+# Which reason another thread may give to a connection that has already been asked to end.
 _HARSHNESS = {
     CloseReason.IDLE: 0,
     CloseReason.EXPIRED: 0,
@@ -38,10 +38,25 @@ _HARSHNESS = {
     CloseReason.KILLED: 1,
     CloseReason.CUT: 2,
 }
+# What shutdown(2) says of a descriptor that is no longer this connection's socket: a handler has closed it.
+_NOT_OURS = frozenset({errno.EBADF, errno.ENOTSOCK})
 
 
-class HandlerFailedError(Exception):
-    """The handler raised, or returned what is no bytes; the cause is the error to show."""
+class Wakeable(Protocol):
+    """What wakes the owner of a connection that waits for something other than its socket."""
+
+    def wake(self, connection: Connection, /) -> None:
+        """Have the owner look at the connection again; from any thread."""
+
+
+class Occupancy(Protocol):
+    """What a connection occupies on the server: a `Lease` (`admission.py`)."""
+
+    def fold(self, reason: CloseReason) -> bool:
+        """Count the end of the connection; return whether this call did, and not an earlier one."""
+
+    def release(self) -> None:
+        """Give everything back."""
 
 
 class Connection:
@@ -50,99 +65,85 @@ class Connection:
     Parameters
     ----------
     number:
-        Counts the server's connections from 1; it names this one in the log.
-    sock:
-        The accepted socket. The connection closes it.
+        Counts the connections of the server from 1; it names this one in the log.
     address:
-        The peer's address as `accept` returned it.
-    factory:
-        Makes the handler, in the thread that serves, so that a slow or failing constructor harms nobody else.
+        The address of the peer as `accept` returned it.
+    transport:
+        Moves the bytes. The connection closes it.
+    session:
+        The handler and its replies.
+    lease:
+        What the connection occupies, to be released when it has ended.
     pipes:
         Where to borrow a pipe for bulk data; `None` copies all of it.
     bucket:
-        How fast it may receive; `None` doesn't limit it.
+        How fast it may receive; `None` does not limit it.
 
     """
 
     __slots__ = (
         "_address",
-        "_bucket",
         "_closed",
-        "_factory",
-        "_feed",
         "_gate",
-        "_handler",
-        "_pipes",
-        "_receive",
-        "_receive_into",
-        "_send",
-        "_sock",
-        "_unchanged",
-        "_when_ended",
+        "_waker",
+        "abrupt",
+        "bucket",
         "ending",
         "error",
+        "lease",
         "number",
         "opened_at",
+        "pipes",
         "reason",
         "served_by",
-        "tally",
+        "session",
+        "stats",
+        "transport",
         "watch",
     )
 
     def __init__(
         self,
         number: int,
-        sock: socket.socket,
         address: object,
-        factory: HandlerFactory,
+        transport: Transport,
+        session: Session,
+        lease: Occupancy,
         pipes: PipePool | None = None,
         bucket: TokenBucket | None = None,
     ) -> None:
         self.number = number
-        self.tally = Tally()
+        self.transport = transport
+        self.session = session
+        self.lease = lease
+        self.pipes = pipes
+        self.bucket = bucket
+        self.stats = ConnectionStats()
         self.opened_at = monotonic()
         self.error: BaseException | None = None
-        """What broke it: the handler's exception, or the socket's."""
+        """What broke it: the exception of the handler or of the socket. Cleared once it has been logged."""
         self.reason = CloseReason.EOF
         """How it ended; valid once it has been served."""
         self.served_by = 0
         """The identity of the thread that serves it, or did last; written by that thread."""
         self.watch: object = None
-        """The janitor's own record of this connection, which no other thread touches."""
-        self._sock = sock
+        """What the time limits remember of this connection; only the janitor touches it."""
         self._address = address
-        self._factory = factory
-        self._receive = sock.recv
-        self._receive_into = sock.recv_into
-        self._send = sock.send
-        self._pipes = pipes
-        self._bucket = bucket  # the owner's own
-        self._unchanged = factory.unchanged  # then the handler need not be asked
-        # Guards `_closed`, `_when_ended`, every write to `ending`, and the descriptor against being shut down by one
-        # thread after another closed it: its number may by then belong to a new connection.
+        # Guards `_closed`, `_waker`, every write to `ending` and `abrupt`, and the descriptor: no thread shuts it down
+        # after another has closed it, when its number may belong to a new connection.
         self._gate = Lock()
         self._closed = False
-        self._when_ended: Callable[[], object] | None = None
+        self._waker: Wakeable | None = None
+        # Read by the owner without the lock, which may see them one message late.
         self.ending: CloseReason | None = None
-        """Why another thread asked it to end; the owner reads it without the lock, and may see it one message late."""
+        """Why another thread asked it to end."""
+        self.abrupt = False
+        """Whether it was asked to end without answering what has arrived."""
 
     @property
     def peer(self) -> str:
-        """The peer's address as people write it."""
-        if isinstance(self._address, tuple) and len(self._address) >= 2:
-            host, port = self._address[:2]
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
-        return str(self._address)
-
-    @property
-    def host(self) -> str:
-        """The peer's address without its port."""
-        return str(self._address[0]) if isinstance(self._address, tuple) and self._address else str(self._address)
-
-    @property
-    def limited(self) -> bool:
-        """Whether it has a rate limit, and so may pause."""
-        return self._bucket is not None
+        """The address of the peer as people write it."""
+        return format_address(self._address)
 
     @property
     def closed(self) -> bool:
@@ -150,192 +151,150 @@ class Connection:
         with self._gate:
             return self._closed
 
-    def fileno(self) -> int:
-        """Return the descriptor's number; -1 once closed."""
-        return self._sock.fileno()
+    # -- called by the owner
 
-    # -- what both ways share
+    def failed(self, reason: CloseReason, error: BaseException) -> None:
+        """Record that serving failed.
 
-    def _open(self) -> bytes:
-        """Make the handler and return its greeting."""
-        self.tally.phase = Phase.HANDLING
-        try:
-            self._handler = self._factory.make()
-            self._feed = self._handler.feed
-        except BaseException as error:
-            raise HandlerFailedError from error
-        return self._ask("greet")
-
-    def _move(self, pipe: Pipe) -> tuple[int, bytes]:
-        """Move what arrived back through a pipe.
-
-        Return how many bytes had arrived, 0 if none or at the end of input, and those that the peer didn't take.
+        A socket that another thread has shut down fails in many ways; the reason is then the one that thread gave. The
+        traceback of a reset says nothing that its error number does not. Where a traceback is of use, its frames are
+        cleared: they hold what was received and the reply, which may be large.
         """
-        assert self._pipes is not None
-        tally, descriptor, left = self.tally, self._sock.fileno(), 0
-        try:
-            left = count = pipe.take(descriptor)
-            if not count:
-                return 0, b""
-            tally.bytes_in += count
-            tally.phase = Phase.SENDING
-            while left:
-                sent = pipe.give(descriptor, left)
-                tally.bytes_out += sent
-                left -= sent
-        except BlockingIOError:
-            if not left:  # from taking: it was woken for nothing
-                return 0, b""
-            rest, left = pipe.empty(left), 0
-            return count, rest
-        else:
-            tally.replies += 1
-            return count, b""
-        finally:
-            self._pipes.give_back(pipe, empty=not left)
-
-    def _reply(self, data: bytes) -> bytes:
-        """Count what came and return the handler's reply to it."""
-        tally = self.tally
-        tally.bytes_in += len(data)
-        if self._unchanged:
-            return data
-        tally.phase = Phase.HANDLING
-        try:
-            reply = self._feed(data)
-            return reply if type(reply) is bytes else _as_bytes(reply)
-        except BaseException as error:  # a plug-in may raise anything, SystemExit too
-            raise HandlerFailedError from error
-
-    def _ask(self, question: str) -> bytes:
-        """Return what the handler's `greet` or `finish` says."""
-        self.tally.phase = Phase.HANDLING
-        try:
-            reply = getattr(self._handler, question)()
-            return reply if type(reply) is bytes else _as_bytes(reply)
-        except BaseException as error:
-            raise HandlerFailedError from error
-
-    def _failed(self, reason: CloseReason, error: BaseException | None) -> None:
-        # A socket that another thread shut down fails in many ways; the reason is then that thread's.
         if reason is CloseReason.RESET and self.ending is not None:
             self.reason = self.ending
+            return
+        self.reason, self.error = reason, error
+        if reason is CloseReason.RESET:
+            error.__traceback__ = None
         else:
-            self.reason, self.error = reason, error
-
-    # -- ending
-
-    def end(self, reason: CloseReason) -> bool:
-        """Ask the connection to end, from any thread; return whether this call is what ends it.
-
-        The first reason stands, except that a harsher one goes over it. Shutting the reading side wakes the owner from
-        a receive, which still gets what had arrived; an abrupt reason shuts both sides and wakes it from a send too.
-        """
-        with self._gate:
-            if self._closed or (self.ending is not None and _HARSHNESS[reason] <= _HARSHNESS[self.ending]):
-                return False
-            self.ending = reason
-            try:
-                # The plain socket's method: a wrapper's own (TLS) would drop its layer.
-                socket.socket.shutdown(self._sock, socket.SHUT_RDWR if reason in ABRUPT else socket.SHUT_RD)
-            except OSError:  # the peer has reset it: the owner is awake, or about to be
-                pass
-            told = self._when_ended
-        # Outside the lock: it may take another.
-        if told is not None:
-            told()
-        return True
-
-    def when_ended(self, tell: Callable[[], object]) -> None:
-        """Have the owner told by whichever thread asks the connection to end: while it pauses, no shutdown wakes it."""
-        with self._gate:
-            self._when_ended = tell
+            clear_frames(error)
+        self.session.close()
 
     def start_lingering(self) -> bool:
-        """Return whether to linger before closing, and begin with it.
+        """Return whether to linger before closing, and begin to.
 
         Closing a socket with unread input makes the kernel reset it, and a reset destroys replies that are still on
-        their way. So where the server ended the connection, and its peer may still be sending, that is taken in for a
-        while. A peer that was silent and has all its replies needs none of it.
+        their way. So where the server ended the connection and the peer may still be sending, what it sends is received
+        and dropped for a while. A peer that was silent and has all its replies needs none of that.
         """
-        if self.reason not in _LINGERING or self.ending in ABRUPT:
+        if self.reason not in _LINGERING or self.abrupt:
             return False
-        if self.reason is CloseReason.HANDLER:
-            self._half_close()
-        elif unread(self._sock) == 0 and unacknowledged(self._sock) == 0:
+        if self.reason in (CloseReason.HANDLER, CloseReason.FINISHED):
+            _try(self.transport.shut_writing)
+        elif self.transport.unread() == 0 and self.transport.unacknowledged() == 0:
             return False
-        # Else the reading side is shut down already, and to half-close now would be to reset: in FIN-WAIT the kernel
-        # answers bytes that nobody can read any more with a reset. So that comes last, in `close`.
-        self.tally.phase = Phase.LINGERING
+        # In the other cases the reading side has been shut down already. Half-closing now would reset: in FIN-WAIT the
+        # kernel answers bytes that can no longer be read with a reset. So that comes last, in `close`.
+        self.stats.state = ConnectionState.LINGERING
         return True
 
     def discard(self, limit: int) -> int:
-        """Take in and drop what the peer has sent, without waiting; return how many bytes that was, -1 at its end."""
-        dropped = 0
-        try:
-            while dropped < limit:
-                data = self._sock.recv(RECEIVE_BYTES, socket.MSG_DONTWAIT)
-                if not data:
-                    # With the reading side shut down, no data is no end.
-                    return -1 if self.ending is None else dropped
-                dropped += len(data)
-        except BlockingIOError:
-            pass
-        except OSError:
-            return -1
-        return dropped
+        """Receive and drop what the peer has sent, without waiting.
+
+        Parameters
+        ----------
+        limit:
+            How many bytes at most.
+
+        Returns
+        -------
+        int
+            How many bytes that was; -1 at the end of the stream, or where the connection is broken.
+
+        """
+        return self.transport.discard(limit)
+
+    def close(self) -> None:
+        """Close the socket, once. Raises nothing: an error of the close leaves nothing to be done."""
+        with self._gate:
+            if self._closed:
+                return
+            self._closed = True
+            self._waker = None
+            if self.reason is CloseReason.STALLED or (self.reason is CloseReason.EXPIRED and self.abrupt):
+                # The peer does not read. Without a reset the kernel would keep the replies for minutes (socket(7),
+                # SO_LINGER).
+                self.transport.reset_on_close()
+            elif self.stats.state == ConnectionState.LINGERING:
+                # The end of the replies first, then, if input is left unread, the reset.
+                _try(self.transport.shut_writing)
+            _try(self.transport.close)
+
+    def forget(self) -> None:
+        """Let go of the handler, the error and what they hold, now that the connection has been logged."""
+        self.error = None
+        self.watch = None
+        self.session.close()
+
+    # -- called from any thread
+
+    def end(self, reason: CloseReason, *, abruptly: bool = False) -> bool:
+        """Ask the connection to end.
+
+        The first reason stands, except that a harsher one replaces it. Shutting down the reading side wakes the owner
+        from a receive, which still gets what had arrived; an abrupt end shuts down both sides, which also wakes it from
+        a send.
+
+        Parameters
+        ----------
+        reason:
+            Why it has to end.
+        abruptly:
+            Whether to end abruptly even for a reason that lets what had arrived be answered.
+
+        Returns
+        -------
+        bool
+            Whether this call makes a difference.
+
+        """
+        abruptly = abruptly or reason in _ABRUPT
+        ours = True
+        with self._gate:
+            if self._closed:
+                return False
+            if self.ending is None or _HARSHNESS[reason] > _HARSHNESS[self.ending]:
+                self.ending = reason
+            elif reason is not self.ending or self.abrupt or not abruptly:
+                return False
+            self.abrupt = self.abrupt or abruptly
+            try:
+                if abruptly:
+                    self.transport.shut_both()
+                else:
+                    self.transport.shut_reading()
+            except OSError as error:  # the peer has reset it: the owner is awake, or about to be
+                ours = error.errno not in _NOT_OURS
+            waker = self._waker
+        # Outside the lock, since it may take another one. A connection that pauses for its rate limit, or whose
+        # descriptor has been closed by a handler, is not woken by a shutdown.
+        if waker is not None and (self.bucket is not None or not ours):
+            waker.wake(self)
+        return True
+
+    def wake_with(self, waker: Wakeable) -> None:
+        """Name what wakes the owner where shutting the socket down does not."""
+        with self._gate:
+            self._waker = waker
 
     def arrived(self) -> int:
         """Return how many bytes wait to be received."""
         with self._gate:
-            return 0 if self._closed else unread(self._sock)
+            return 0 if self._closed else self.transport.unread()
 
     def unacknowledged(self) -> int:
-        """Return how many sent bytes the peer's kernel has yet to confirm."""
+        """Return how many of the bytes sent the peer's kernel has yet to confirm."""
         with self._gate:
-            return 0 if self._closed else unacknowledged(self._sock)
+            return 0 if self._closed else self.transport.unacknowledged()
 
-    def acknowledged(self) -> int:
-        """Return how many bytes the peer's kernel has confirmed so far."""
+    def taken(self) -> int:
+        """Return how many bytes the peer has taken so far, as far as the kernel can tell."""
         with self._gate:
-            return 0 if self._closed else acknowledged(self._sock)
-
-    def close(self) -> None:
-        """Close the socket; called by the owner, once."""
-        with self._gate:
-            self._closed = True
-            if self.reason is CloseReason.STALLED:
-                # The peer doesn't read: reset it, or the kernel keeps the replies for minutes (socket(7), SO_LINGER).
-                self._set(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-            elif self.tally.phase == Phase.LINGERING:
-                # First the end of the replies, then, if input is left unread, the reset.
-                self._half_close()
-            self._sock.close()
-
-    def _half_close(self) -> None:
-        try:
-            self._sock.shutdown(socket.SHUT_WR)
-        except OSError:  # the peer is gone already
-            pass
-
-    def _set(self, level: int, option: int, value: bytes) -> None:
-        try:
-            self._sock.setsockopt(level, option, value)
-        except OSError:  # as above
-            pass
+            return 0 if self._closed else self.transport.taken(self.stats.bytes_out)
 
 
-def hold_back_sigpipe() -> None:
-    """Block SIGPIPE in this thread, which is about to serve: a peer that is gone is an error of its connection.
-
-    Python ignores the signal, but a program that writes to pipes may have set it back to its default, and then a send
-    to a connection that was shut down would end the process (signal(7), pthread_sigmask(3)). What a handler starts
-    inherits the mask.
-    """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGPIPE})
-
-
-def _as_bytes(reply: object) -> bytes:
-    if isinstance(reply, bytes | bytearray | memoryview):
-        return bytes(reply)
-    raise TypeError(f"the handler returned {type(reply).__name__}; it must return bytes")
+def _try(action: Callable[[], None]) -> None:
+    try:
+        action()
+    except OSError:  # the peer is gone already, or a handler has closed the descriptor
+        pass

@@ -1,42 +1,42 @@
-"""How many connections one host may have, so that it can't take the places of all the others."""
+"""How many connections one host may have, so that it can't take the slots of all others."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from ipaddress import IPv6Address, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Address, IPv6Network, ip_address
 from threading import Lock
 
 
 class HostLimit:
     """Counts the connections of each host.
 
-    It guards nothing but fairness: how many may be open in all is the semaphore's to say.
+    It only keeps the server fair: how many connections may be open in total is for the slots to say.
 
     Parameters
     ----------
     limit:
         How many connections a host may have open at once.
     trusted:
-        Addresses and networks that may have any number; they are counted all the same.
+        Networks whose hosts may have any number. They are counted all the same.
 
     """
 
-    def __init__(self, limit: int, trusted: Sequence[str]) -> None:
+    def __init__(self, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self._limit = limit
-        self._trusted = [ip_network(text) for text in trusted]
-        # Guards the counts: the acceptor enters, whichever thread ends a connection leaves.
+        self._trusted = tuple(trusted)
+        # Guards the counts: the acceptor calls `enter`, and the thread that ends a connection calls `leave`.
         self._lock = Lock()
         self._open: Counter[str] = Counter()
 
     def enter(self, host: str) -> bool:
-        """Count a connection from this address, as `accept` gave it, unless that is one too many; return whether so."""
+        """Count a connection from an address, as `accept` returned it; return false, uncounted, if there are enough."""
         key = _plain(host)
         with self._lock:
             if self._open[key] < self._limit:
                 self._open[key] += 1
                 return True
-        # Only the acceptor adds, so the count can't have grown meanwhile; and who is trusted enters in any case.
+        # Outside the lock: only the acceptor adds, so the count can't have grown by then.
         if not self._trusts(host):
             return False
         with self._lock:
@@ -44,22 +44,22 @@ class HostLimit:
         return True
 
     def leave(self, host: str) -> None:
-        """Take back what `enter` counted."""
+        """Undo what `enter` counted."""
         key = _plain(host)
         with self._lock:
             self._open[key] -= 1
-            if not self._open[key]:  # a stream of hosts must not fill the memory
+            if not self._open[key]:  # or ever new hosts would fill the memory
                 del self._open[key]
 
     def _trusts(self, host: str) -> bool:
         addresses = {ip_address(_plain(host))}
-        # A network may have been written either way.
+        # A network may be written either way.
         addresses |= {IPv6Address(f"::ffff:{address}") for address in addresses if address.version == 4}
         return any(address in network for network in self._trusted for address in addresses)
 
 
 def _plain(host: str) -> str:
-    """Return an IPv4-mapped address (RFC 4291, 2.5.5.2), as a socket of both families has it, as the IPv4 address."""
+    """Return the IPv4 address in an IPv4-mapped one (RFC 4291, 2.5.5.2), which a socket of both families reports."""
     if ":" not in host:
         return host
     mapped = IPv6Address(host).ipv4_mapped

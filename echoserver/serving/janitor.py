@@ -1,96 +1,54 @@
-"""One thread that enforces every time limit, so that no message pays for one.
+"""The janitor: one thread that enforces every time limit, so that no message pays for one.
 
-The janitor looks at each connection a few times a second and compares what has moved since it last looked. A serving
-thread therefore sets no timers and reads no clock; in exchange a limit is met up to two looks late, at most a second,
-and never early.
+It looks at each connection a few times a second, closes lingering connections when it is time, and lets the mode
+maintain its threads. Without it no limit works, so no error of one connection, of a log or of the memory ends it.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from queue import Empty, SimpleQueue
+from queue import Empty
 from threading import Thread
 from time import monotonic
 
 from echoserver.clock import Deadline
-from echoserver.observe.metrics import CloseReason, Phase
-from echoserver.serving.connection import LINGER_BYTES, LINGER_SECONDS, Connection
+from echoserver.serving.lifecycle import Lifecycle, report
+from echoserver.serving.limits import Limits, TimeLimits
+from echoserver.serving.lingering import Lingering
 from echoserver.serving.registry import ConnectionRegistry
 
-_SLOWEST_LOOK = 0.5
-_FASTEST_LOOK = 0.01
-_LINGER_LOOK = 0.05
-# A look that comes this late was not late by itself: the process was stopped, or the machine asleep.
+# A look that is this late was not late by itself: the process was stopped, or the machine was asleep.
 _STOPPED_SECONDS = 1.0
-
-
-@dataclass(frozen=True, slots=True)
-class Limits:
-    """How long a connection may stay as it is, in seconds; 0 is off."""
-
-    idle: float
-    write: float
-    handler: float
-    lifetime: float = 0.0
-
-
-@dataclass(slots=True)
-class _Watch:
-    """What the janitor saw of a connection when it last found it changed."""
-
-    moved: int
-    phase: int
-    since: float
-    acknowledged: int
-
-
-@dataclass(slots=True)
-class _Lingering:
-    connection: Connection
-    deadline: Deadline
-    bytes_left: int
-    quiet: bool
+# What an error that repeats itself may cost.
+_PAUSE_AFTER_ERROR = 0.05
 
 
 class Janitor:
-    """Ends connections that are late, and sees the lingering ones off.
+    """Ends connections that are late, and closes the lingering ones.
 
     Parameters
     ----------
     registry:
-        Where the live connections are.
+        Where the open connections are.
     limits:
         The time limits.
-    finish:
-        Takes over a connection that has lingered long enough; closes it and counts it.
-    stuck:
-        Is told of a connection whose handler has kept its thread for too long, once each time.
-    tend:
+    lifecycle:
+        Where lingering connections come from, and what ends them.
+    maintain:
         Is called a few times a second.
 
     """
 
     def __init__(
-        self,
-        registry: ConnectionRegistry,
-        limits: Limits,
-        finish: Callable[[Connection], None],
-        stuck: Callable[[Connection], None],
-        tend: Callable[[], None],
+        self, registry: ConnectionRegistry, limits: Limits, lifecycle: Lifecycle, maintain: Callable[[], None]
     ) -> None:
         self._registry = registry
-        self._limits = limits
-        self._finish = finish
-        self._stuck = stuck
-        self._tend = tend
-        in_force = [limit for limit in (limits.idle, limits.write, limits.handler, limits.lifetime) if limit]
-        shortest = min(in_force, default=_SLOWEST_LOOK)
-        self._look_every = min(_SLOWEST_LOOK, max(_FASTEST_LOOK, shortest / 8))
-        # Connections to linger with, from the threads that served them; `None` ends the thread.
-        self._inbox: SimpleQueue[Connection | None] = SimpleQueue()
+        self._look_interval = limits.look_interval
+        self._limits = TimeLimits(limits, lifecycle.report_stuck)
+        self._lifecycle = lifecycle
+        self._maintain = maintain
         # The janitor thread's own.
-        self._lingering: list[_Lingering] = []
+        self._lingering = Lingering()
         self._lost = 0.0
         self._thread = Thread(target=self._run, name="janitor", daemon=True)
 
@@ -100,43 +58,55 @@ class Janitor:
 
     def stop(self, deadline: Deadline) -> list[Thread]:
         """End the thread, and with it all lingering; return it if it is still alive at the deadline."""
-        self._inbox.put(None)
+        self._lifecycle.lingering.put(None)
         if self._thread.ident is not None:
             self._thread.join(deadline.timeout())
         return [self._thread] if self._thread.is_alive() else []
 
-    def linger(self, connection: Connection) -> None:
-        """Take over a connection that has ended but whose peer may still be sending; its thread is free at once."""
-        self._inbox.put(connection)
-
     def _run(self) -> None:
-        look_at = linger_at = monotonic()
-        while True:
-            wake_at = min(look_at, linger_at) if self._lingering else look_at
+        look_at, going_on = monotonic(), True
+        while going_on:
             try:
-                arrival = self._inbox.get(timeout=max(0.0, wake_at - monotonic()))
-            except Empty:
-                pass
-            else:
-                if arrival is None:
-                    break
-                self._lingering.append(_Lingering(arrival, Deadline(LINGER_SECONDS), LINGER_BYTES, quiet=False))
-            # By the clock, and not only when nobody arrives: a stream of arrivals must not keep the limits waiting.
-            now = monotonic()
-            if self._lingering and now >= linger_at:
-                self._linger_on()
-                linger_at = monotonic() + _LINGER_LOOK
-            if now >= look_at:
-                if now - look_at >= _STOPPED_SECONDS:
-                    self.forgive(now - look_at)
-                self.look(now)
-                self._tend()
-                look_at = monotonic() + self._look_every
-        for late in self._lingering:
-            self._finish(late.connection)
+                going_on = self._take_arrival(look_at)
+                now = monotonic()
+                self._close_lingering(now)
+                # By the clock, and not only when nothing arrives: a stream of arrivals must not hold up the limits.
+                if now >= look_at:
+                    late, look_at = now - look_at, now + self._look_interval
+                    if late >= _STOPPED_SECONDS:
+                        self.forgive(late)
+                    self.look(now)
+                    self._maintain()
+                    look_at = monotonic() + self._look_interval
+            except Exception:  # noqa: BLE001 - no memory, or a defect: without this thread no limit works
+                report()
+                look_at = max(look_at, monotonic() + _PAUSE_AFTER_ERROR)
+        for connection in self._lingering.take_all():
+            self._lifecycle.finalise(connection)
+
+    def _take_arrival(self, look_at: float) -> bool:
+        """Wait for a connection to linger with, or until there is something to do; return false at the end."""
+        due = self._lingering.due
+        wake_at = look_at if due is None else min(look_at, due)
+        try:
+            arrival = self._lifecycle.lingering.get(timeout=max(0.0, wake_at - monotonic()))
+        except Empty:
+            return True
+        if arrival is None:
+            return False
+        try:
+            self._lingering.add(arrival)
+        except Exception:  # noqa: BLE001 - no memory: it is closed at once
+            report()
+            self._lifecycle.finalise(arrival)
+        return True
+
+    def _close_lingering(self, now: float) -> None:
+        for connection in self._lingering.take_done(now):
+            self._lifecycle.finalise(connection)
 
     def forgive(self, seconds: float) -> None:
-        """Let a stretch of time not count as silence: nobody could be served in it."""
+        """Do not count a stretch of time as silence: nothing could be served in it."""
         self._lost += seconds
 
     def look(self, now: float) -> None:
@@ -148,56 +118,8 @@ class Janitor:
             The monotonic time, in seconds.
 
         """
-        awake = now - self._lost
         for connection in self._registry.live():
-            tally = connection.tally
-            moved = tally.bytes_in + tally.bytes_out
-            phase = tally.phase
-            # Beside the limit for what it is doing: it may be sending to a peer that takes nothing, and end as stalled.
-            expires = self._limits.lifetime and phase != Phase.LINGERING
-            if expires and now - connection.opened_at >= self._limits.lifetime:
-                connection.end(CloseReason.EXPIRED)
-            watch = connection.watch
-            if not isinstance(watch, _Watch) or watch.moved != moved or watch.phase != phase:
-                taken = connection.acknowledged() if phase == Phase.SENDING else 0
-                connection.watch = _Watch(moved, phase, awake, taken)
-            elif phase == Phase.RECEIVING:
-                silent = self._limits.idle and awake - watch.since >= self._limits.idle
-                # What it said and nobody has yet received, with the threads that could being held up, is no silence.
-                if silent and connection.arrived() == 0:
-                    connection.end(CloseReason.IDLE)
-            elif phase == Phase.SENDING:
-                if self._limits.write and awake - watch.since >= self._limits.write:
-                    self._judge_sender(connection, watch, awake)
-            elif phase == Phase.HANDLING:
-                late = self._limits.handler and awake - watch.since >= self._limits.handler
-                # It ends once, so this is told once; the thread is the handler's until it returns.
-                if late and connection.end(CloseReason.KILLED):
-                    self._stuck(connection)
-
-    def _judge_sender(self, connection: Connection, watch: _Watch, now: float) -> None:
-        """End a connection whose peer takes nothing; one that is merely slow gets the time again.
-
-        A blocking send returns only when the kernel has taken everything, so the tally stands still although a slow
-        peer is reading. The kernel knows better: it counts what the peer has acknowledged.
-        """
-        taken = connection.acknowledged()
-        if taken > watch.acknowledged:
-            watch.since, watch.acknowledged = now, taken
-        else:
-            connection.end(CloseReason.STALLED)
-
-    def _linger_on(self) -> None:
-        """Take in what lingering peers sent, and let go those that need no more of it."""
-        staying = []
-        for late in self._lingering:
-            dropped = late.connection.discard(late.bytes_left)
-            late.bytes_left -= max(0, dropped)
-            served = late.quiet and dropped == 0 and late.connection.unacknowledged() == 0
-            late.quiet = dropped == 0
-            enough = late.bytes_left <= 0 or late.deadline.expired or late.connection.ending is CloseReason.CUT
-            if dropped < 0 or served or enough:
-                self._finish(late.connection)
-            else:
-                staying.append(late)
-        self._lingering = staying
+            try:
+                self._limits.judge(connection, now, now - self._lost)
+            except Exception:  # noqa: BLE001 - such as a log that raises; the other connections have limits too
+                report()

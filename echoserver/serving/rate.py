@@ -1,85 +1,31 @@
-"""How fast one connection may go: a token bucket, and who waits for theirs to fill.
+"""How fast one connection may receive: a token bucket.
 
-Nothing here reads a clock or waits: whoever asks says what time it is.
+Nothing here reads a clock or waits: the caller passes the time.
 """
 
 from __future__ import annotations
 
-import heapq
-import itertools
-import re
-from dataclasses import dataclass
-from typing import Generic, TypeVar
-
-T = TypeVar("T")
-
-_SIZES = {"B": 1, "kB": 1000, "KiB": 1024, "MB": 1000**2, "MiB": 1024**2, "GB": 1000**3, "GiB": 1024**3}
-_AMOUNT = re.compile(rf"(\d{{1,12}})({'|'.join(_SIZES)})?", re.ASCII)
-_MOST = 10**12
-# Bytes are waited for until this long's worth is there. A peer that has much to send would else be served byte by byte.
+# A limit in bytes waits for what it gains in this time, or a peer with much to send would be served byte by byte.
 _WORTH_SECONDS = 0.01
-# Timers are no finer than this, and a wait so short that it vanishes in the rounding of the clock would never end.
+# Timers are no finer than this; and a wait so short that the clock's rounding swallows it would never end.
 _SHORTEST_WAIT = 0.001
 
 
-@dataclass(frozen=True, slots=True)
-class Amount:
-    """A number of messages or of bytes."""
-
-    count: int
-    of_bytes: bool
-
-
-def parse_amount(text: str) -> Amount:
-    """Return what `100` (messages), `64kB` or `1MiB` stand for; `0` is a count of 0.
-
-    Raises
-    ------
-    ValueError
-        The text is none of these, or more than 10 ** 12.
-
-    """
-    match = _AMOUNT.fullmatch(text)
-    if match is None:
-        raise ValueError(text)
-    count = int(match[1]) * _SIZES[match[2] or "B"]
-    if count > _MOST or (count == 0 and text != "0"):
-        raise ValueError(text)
-    return Amount(count, of_bytes=match[2] is not None)
-
-
-def parse_rate(text: str) -> Amount:
-    """Return how much a second `100/s` (messages), `64kB/s` or `1MiB/s` allow; `0` is a count of 0.
-
-    Raises
-    ------
-    ValueError
-        The text is none of these, or more than 10 ** 12 a second.
-
-    """
-    if text == "0":
-        return Amount(0, of_bytes=False)
-    amount = parse_amount(text.removesuffix("/s"))
-    if not text.endswith("/s") or not amount.count:
-        raise ValueError(text)
-    return amount
-
-
 class TokenBucket:
-    """What one connection may receive now: full at first, emptied by what it receives, filled by time.
+    """What one connection may receive now: full at first, emptied by what it receives, refilled by time.
 
-    Over any t seconds it lets through at most `burst + rate * t`. It belongs to the thread that serves the connection.
+    In any `t` seconds it allows at most `burst + rate * t`. It belongs to the thread that serves the connection.
 
     Parameters
     ----------
     rate:
-        How much it gains in a second; at least 1.
+        How much it gains per second; at least 1.
     burst:
-        How much it holds, and so how much may go at once; at least 1.
+        How much it holds, which is the most that may be received at once; at least 1.
     of_bytes:
-        Whether bytes are counted, and not messages, of which each receive is one.
+        Whether it counts bytes; it counts messages otherwise, and each receive is one.
     now:
-        The monotonic time, in seconds, here and in all methods.
+        The time in seconds on the monotonic clock, here and in all methods.
 
     """
 
@@ -94,65 +40,22 @@ class TokenBucket:
         self._at = now
 
     def wait(self, now: float) -> float:
-        """Return the seconds until something may be received; 0 if it may be now."""
+        """Return the seconds until something may be received; 0 if it may be received now."""
         self._fill(now)
         if self._tokens >= self._least:
             return 0.0
         return max(_SHORTEST_WAIT, (self._least - self._tokens) / self._rate)
 
     def most(self, count: int) -> int:
-        """Return how many of `count` bytes may be received, now that `wait` has said 0."""
+        """Return how many of `count` bytes may be received, once `wait` has returned 0."""
         return min(count, int(self._tokens)) if self._of_bytes else count
 
     def spend(self, count: int, now: float) -> None:
-        """Take out what a receive of `count` bytes costs."""
-        # The receive may have waited long after `wait` was asked: that time must not fill a bucket that was full.
+        """Pay for a receive of `count` bytes."""
+        # The receive may have waited long after `wait`: a bucket that was full must not gain by that.
         self._fill(now)
         self._tokens -= count if self._of_bytes else 1
 
     def _fill(self, now: float) -> None:
         self._tokens = min(float(self._burst), self._tokens + (now - self._at) * self._rate)
         self._at = now
-
-
-class Pauses(Generic[T]):
-    """Who waits until when. It belongs to one thread."""
-
-    def __init__(self) -> None:
-        self._until: dict[T, float] = {}
-        # One who stopped waiting early stays in here until the time has come, and is then passed over.
-        self._heap: list[tuple[float, int, T]] = []
-        self._serial = itertools.count()
-
-    def __contains__(self, waiting: T) -> bool:
-        return waiting in self._until
-
-    def add(self, waiting: T, until: float) -> None:
-        """Let somebody wait until a moment of the monotonic clock; who waits already waits until then instead."""
-        self._until[waiting] = until
-        heapq.heappush(self._heap, (until, next(self._serial), waiting))
-
-    def discard(self, waiting: T) -> None:
-        """Let somebody, if waiting, wait no more."""
-        self._until.pop(waiting, None)
-
-    def timeout(self, now: float) -> float:
-        """Return the seconds until somebody's time may come, as epoll takes them: -1 waits without limit."""
-        return max(0.0, self._heap[0][0] - now) if self._heap else -1
-
-    def take_due(self, now: float) -> list[T]:
-        """Return those whose time has come, who first had to first, and let them wait no more."""
-        due = []
-        while self._heap and self._heap[0][0] <= now:
-            until, _, waiting = heapq.heappop(self._heap)
-            if self._until.get(waiting) == until:
-                del self._until[waiting]
-                due.append(waiting)
-        return due
-
-    def take_all(self) -> list[T]:
-        """Return all who wait, and let them wait no more."""
-        self._heap.clear()
-        everybody = list(self._until)
-        self._until.clear()
-        return everybody

@@ -1,4 +1,4 @@
-"""The live connections, for those who look at all of them: the janitor, the drain, and a person who asks."""
+"""The open connections, for whoever looks at all of them: the janitor, the drain, and a person who asks."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from echoserver.serving.connection import Connection
 class ConnectionRegistry:
     """Which connections are open.
 
-    One condition guards the dictionary and lets a drain wait for it to become empty; it stands on an `RLock`, since
-    `wait_empty` holds it while it asks `len(self)`, which takes it again.
+    One condition guards the dictionary and lets a drain wait until it is empty. It stands on an `RLock`, since
+    `wait_empty` holds it while it asks for `len(self)`, which acquires it again.
     """
 
     def __init__(self) -> None:
@@ -24,12 +24,12 @@ class ConnectionRegistry:
             return len(self._live)
 
     def add(self, connection: Connection) -> None:
-        """Enter a connection, before the thread that serves it starts: it may end before `start()` has returned."""
+        """Enter a connection."""
         with self._changed:
             self._live[connection.number] = connection
 
     def remove(self, connection: Connection) -> None:
-        """Strike a connection that has ended."""
+        """Remove a connection that has ended."""
         with self._changed:
             del self._live[connection.number]
             self._changed.notify_all()
@@ -47,6 +47,6 @@ class ConnectionRegistry:
             return not len(self)
 
     def wake(self) -> None:
-        """Let `wait_empty` look at its deadline again, because it has been moved."""
+        """Have `wait_empty` look at its deadline again, because it has been moved."""
         with self._changed:
             self._changed.notify_all()

@@ -1,22 +1,24 @@
 """The threads mode: a thread for each connection, from the first byte to the last.
 
 Starting a thread costs more than serving a short connection, so one that has finished waits a few seconds for the next.
-The one that went idle last is used first: its stack is still in the caches, and the others get to end when they are not
-needed.
+The one that became idle last is used first: its stack is still in the caches, and the others get to end when they are
+not needed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from queue import Empty, SimpleQueue
 from threading import Lock, Thread
 
 from echoserver.clock import Deadline
 from echoserver.net.buffer import ReceiveBuffer
-from echoserver.serving.affinity import Cores
-from echoserver.serving.blocking import BlockingConnection
-from echoserver.serving.connection import Connection, hold_back_sigpipe
+from echoserver.observe.metrics import CloseReason
+from echoserver.serving.affinity import Affinity
+from echoserver.serving.blocking import BlockingDriver
+from echoserver.serving.connection import Connection
 from echoserver.serving.interpreter import fit_switch_interval
+from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.sigpipe import hold_back_sigpipe
 
 IDLE_SECONDS = 5.0
 
@@ -26,21 +28,19 @@ class ServingThreads:
 
     Parameters
     ----------
-    settle:
-        Takes over a connection that has ended: lingers with it or closes it. Raises nothing.
-    cores:
+    lifecycle:
+        Takes over connections that have been served.
+    affinity:
         Where the threads run.
 
     """
 
-    connection = BlockingConnection
-    """The kind of connection that this mode serves."""
     blocking = True
     """Whether the sockets of this mode wait in a receive or a send."""
 
-    def __init__(self, settle: Callable[[Connection], None], cores: Cores) -> None:
-        self._settle = settle
-        self._cores = cores
+    def __init__(self, lifecycle: Lifecycle, affinity: Affinity) -> None:
+        self.lifecycle = lifecycle
+        self.affinity = affinity
         # Guards the attributes below it.
         self._lock = Lock()
         self._idle: list[_ServingThread] = []
@@ -51,13 +51,19 @@ class ServingThreads:
     def start(self) -> None:
         """Do nothing: threads start when there are connections."""
 
-    def tend(self) -> None:
-        """Fit the interpreter to the number of threads; called by the janitor a few times a second.
+    def maintain(self) -> None:
+        """Fit the interpreter to the number of threads, and end the connections of threads that died.
 
-        A thread that a defect ended is not missed: the next connection gets a new one.
+        Called by the janitor a few times a second. A thread that died is not replaced: the next connection gets a new
+        one.
         """
         with self._lock:
+            dead = [thread for thread in self._all if thread.ident is not None and not thread.is_alive()]
+            self._all.difference_update(dead)
+            self._idle = [thread for thread in self._idle if thread not in dead] if dead else self._idle
             count = len(self._all)
+        for thread in dead:
+            thread.end_connection()
         fit_switch_interval(count)
 
     def counts(self) -> None:
@@ -75,16 +81,15 @@ class ServingThreads:
         RuntimeError
             The system starts no more threads. The connection is still the caller's.
         MemoryError
-            Nor does it have the memory for one. As above.
+            There is no memory for one. As above.
 
         """
-        assert isinstance(connection, BlockingConnection)
         with self._lock:
             thread = self._idle.pop() if self._idle else None
         if thread is not None:
             thread.mailbox.put(connection)
             return
-        thread = _ServingThread(self, self._settle, self._cores, connection)
+        thread = _ServingThread(self, connection)
         with self._lock:
             self._all.add(thread)
         try:
@@ -102,14 +107,14 @@ class ServingThreads:
             return not self._stopping
 
     def retire(self, thread: _ServingThread) -> bool:
-        """Let a thread that waited long enough go; return false if it was picked for a connection meanwhile."""
+        """Let a thread that has waited long enough end; return false if it was picked for a connection meanwhile."""
         with self._lock:
             if thread not in self._idle:
                 return False
             self._idle.remove(thread)
             self._all.discard(thread)
             before, self._last_out = self._last_out, thread
-        # Each thread that leaves sees the one before it off, so that joining the last one is joining them all.
+        # Each thread that ends joins the one that ended before it, so that joining the last one joins them all.
         if before is not None:
             before.join()
         return True
@@ -130,7 +135,7 @@ class ServingThreads:
 
 
 class _Stop:
-    """What ends a thread, in a connection's place in its mailbox: never `None`, which a slip may put there."""
+    """What ends a thread, in the place of a connection in its mailbox: never `None`, which a slip may put there."""
 
 
 _STOP = _Stop()
@@ -139,33 +144,53 @@ _STOP = _Stop()
 class _ServingThread(Thread):
     """One thread with its mailbox. A daemon: one that a handler never lets go must not keep the process from ending."""
 
-    def __init__(
-        self, pool: ServingThreads, settle: Callable[[Connection], None], cores: Cores, first: BlockingConnection
-    ) -> None:
+    def __init__(self, pool: ServingThreads, first: Connection) -> None:
         super().__init__(name=f"conn-{first.number}", daemon=True)
         self.pool = pool
-        self._settle = settle
-        self._cores = cores
         self._buffer = ReceiveBuffer()
-        # A SimpleQueue is the cheapest way to hand one thing to one waiting thread; nobody needs its size or its
-        # task_done.
-        self.mailbox: SimpleQueue[BlockingConnection | _Stop] = SimpleQueue()
+        # A SimpleQueue is the cheapest way to hand one thing to one waiting thread; nothing here needs its size or
+        # `task_done`.
+        self.mailbox: SimpleQueue[Connection | _Stop] = SimpleQueue()
         self.mailbox.put(first)
+        self._serving: Connection | None = None
+        """What this thread serves; read by others only after it has ended."""
 
     def run(self) -> None:
-        hold_back_sigpipe()
-        # On the shared core already, if there is one: a thread begins where the one that starts it may run, and that is
-        # the acceptor (sched_setaffinity(2)).
-        while isinstance(connection := self._next(), BlockingConnection):
-            self.name = f"conn-{connection.number}"
-            connection.serve(self._buffer, self._cores)
-            self._settle(connection)
-            del connection  # an idle thread keeps no connection, and so no handler, alive
-            self.name = "conn-idle"
-            if not self.pool.park(self):
-                return
+        try:
+            hold_back_sigpipe()
+            # A thread starts on the cores of the thread that starts it, the acceptor, which is pinned if threads of
+            # this server are (sched_setaffinity(2)).
+            while isinstance(connection := self._next(), Connection):
+                self._serve(connection)
+                del connection  # an idle thread keeps no connection, and with it no handler, alive
+                if not self.pool.park(self):
+                    return
+        except BaseException:
+            self.end_connection()
+            raise
 
-    def _next(self) -> BlockingConnection | _Stop:
+    def _serve(self, connection: Connection) -> None:
+        self._serving = connection
+        self.name = f"conn-{connection.number}"
+        BlockingDriver(connection).serve(self._buffer, self.pool.affinity)
+        self._serving = None
+        self.pool.lifecycle.begin_close(connection)
+        self.name = "conn-idle"
+
+    def end_connection(self) -> None:
+        """End the connection that this thread served when it died, or was about to serve."""
+        connection: Connection | _Stop | None = self._serving
+        if connection is None:
+            try:
+                connection = self.mailbox.get_nowait()
+            except Empty:
+                return
+        self._serving = None
+        if isinstance(connection, Connection):
+            connection.reason = CloseReason.KILLED
+            self.pool.lifecycle.begin_close(connection)
+
+    def _next(self) -> Connection | _Stop:
         try:
             return self.mailbox.get(timeout=IDLE_SECONDS)
         except Empty:

@@ -1,4 +1,4 @@
-"""The benchmark in miniature: a few cells, the standard library's peers and ours, a fraction of a second each."""
+"""The benchmark in miniature: a few workloads, our server and the standard library's, a fraction of a second each."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 
-from bench.cells import CELLS, Cell
 from bench.measure import measure
 from bench.page import BEGIN, END
 from bench.servers import SERVERS, Server, ServerFailedError, running, wait_for_reply
+from bench.workloads import WORKLOADS, Traffic, Workload
 from support import PATIENCE, environment
 
 PAGE = f"# Title\n\nProse before.\n\n{BEGIN}\nold\n{END}\n\nProse after.\n"
-OF_THE_LIBRARY = "threads,workers,socketserver,asyncio"
+WITHOUT_EXTRAS = "threads,workers,socketserver,asyncio"
 
 
 def arguments(*options: object) -> list[str]:
@@ -45,21 +45,24 @@ def children_of(pid: int) -> list[int]:
 
 
 def test_a_benchmark_writes_its_page_its_chart_and_every_sample(tmp_path):
-    page, records = tmp_path / "page.md", tmp_path / "samples.json"
+    page, samples_file = tmp_path / "page.md", tmp_path / "samples.json"
     page.write_text(PAGE)
-    options = ("--cells", "upper,churn", "--servers", OF_THE_LIBRARY, "--rounds", 1, "--seconds", 0.05)
-    finished = bench(*options, "--page", page, "--json", records)
+    options = ("--workloads", "upper,churn", "--servers", WITHOUT_EXTRAS, "--rounds", 1, "--seconds", 0.05)
+    finished = bench(*options, "--page", page, "--json", samples_file)
     assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert finished.stderr == f"\nwritten: {page}, {page.with_suffix('.svg')}\n"  # and no progress: it is no terminal
+    assert (
+        finished.stderr == f"\nwritten: {page}, {page.with_suffix('.svg')}\n"
+    )  # and no progress, since it is not a terminal
 
-    cells = {cell["name"]: cell for cell in json.loads(records.read_text())["cells"]}
-    assert list(cells) == ["upper", "churn"]
-    for cell in cells.values():
-        assert set(cell["servers"]) == set(OF_THE_LIBRARY.split(","))
-        for server in cell["servers"].values():
+    workloads = {workload["name"]: workload for workload in json.loads(samples_file.read_text())["workloads"]}
+    assert list(workloads) == ["upper", "churn"]
+    for workload in workloads.values():
+        assert set(workload["servers"]) == set(WITHOUT_EXTRAS.split(","))
+        for server in workload["servers"].values():
             (sample,) = server["samples"]
             assert sample["problem"] == ""
-            assert server["median"] == server["min"] == server["max"] == sample["value"] > 0
+            figures = server["figures"]
+            assert figures["median"] == figures["low"] == figures["high"] == sample["value"] > 0
 
     text = page.read_text()
     before, rest = text.split(BEGIN)
@@ -68,29 +71,28 @@ def test_a_benchmark_writes_its_page_its_chart_and_every_sample(tmp_path):
     assert after == "\n\nProse after.\n"
     assert "old" not in generated
     assert "](page.svg)" in generated
-    for name in cells:
-        assert f"### {CELLS[name].title}\n" in generated
-    assert f"command: `python -m bench --cells {options[1]} --servers" in generated
+    for name in workloads:
+        assert f"### {WORKLOADS[name].title}\n" in generated
+    assert f"command: `python -m bench --workloads {options[1]} --servers" in generated
     ET.fromstring(page.with_suffix(".svg").read_text())
 
 
-def test_starting_is_compared_with_the_imports_alone():
-    finished = bench("--cells", "start", "--servers", "threads,socketserver", "--rounds", 1, "--json", "-")
+def test_start_up_is_compared_with_the_bare_imports():
+    finished = bench("--workloads", "start", "--servers", "threads,socketserver", "--rounds", 1, "--json", "-")
     assert finished.returncode == 0, finished.stderr
-    (cell,) = json.loads(finished.stdout)["cells"]  # and nothing else
-    assert cell["base"] == "imports"
-    assert cell["servers"]["imports"]["ratio"] == 1
-    assert cell["servers"]["threads"]["ratio"] == pytest.approx(
-        cell["servers"]["threads"]["median"] / cell["servers"]["imports"]["median"]
-    )
+    (workload,) = json.loads(finished.stdout)["workloads"]  # standard output is JSON alone
+    assert workload["baseline"] == "imports"
+    imports, threads = workload["servers"]["imports"], workload["servers"]["threads"]
+    assert imports["ratio"] == 1
+    assert threads["ratio"] == pytest.approx(threads["figures"]["median"] / imports["figures"]["median"])
     assert "import click, structlog" in finished.stderr
 
 
 def test_memory_is_measured_while_the_connections_are_open():
-    cell = Cell("few", "few idle connections", "idle", connections=100)
-    in_a_thread_each = measure(cell, SERVERS["socketserver"], 1.0)
-    without = measure(cell, SERVERS["asyncio"], 1.0)
-    assert in_a_thread_each.value > without.value > 0.5
+    workload = Workload("few", "few idle connections", "idle", Traffic(100))
+    thread_each = measure(workload, SERVERS["socketserver"], 1.0)
+    no_threads = measure(workload, SERVERS["asyncio"], 1.0)
+    assert thread_each.value > no_threads.value > 0.5
 
 
 @pytest.mark.parametrize("name", [name for name, server in SERVERS.items() if not server.module])
@@ -102,13 +104,13 @@ def test_a_server_answers_and_is_gone_afterwards(name):
         os.kill(started.pid, 0)
 
 
-def test_a_server_that_fails_is_named_with_its_last_words():
+def test_a_server_that_fails_is_reported_with_its_last_line():
     broken = Server("broken", "", (sys.executable, "-c", "raise SystemExit('no such thing')"))
     with pytest.raises(ServerFailedError, match=r"ended with status 1: no such thing$"), running(broken) as started:
         wait_for_reply(started)
 
 
-def test_a_server_that_dies_under_load_is_named_too():
+def test_a_server_that_dies_under_load_is_reported():
     def load_and_kill() -> None:
         with running(SERVERS["socketserver"]) as started:
             wait_for_reply(started)
@@ -120,27 +122,27 @@ def test_a_server_that_dies_under_load_is_named_too():
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupted_benchmark_ends_its_server_and_leaves_the_page(tmp_path, number):
+def test_an_interrupted_benchmark_stops_its_server_and_leaves_the_page_unchanged(tmp_path, number):
     page = tmp_path / "page.md"
     page.write_text(PAGE)
-    terminal, its_end = pty.openpty()
+    terminal, terminal_of_child = pty.openpty()
     process = subprocess.Popen(
-        arguments("--cells", "1x64", "--servers", "socketserver,asyncio", "--seconds", 60, "--page", page),
+        arguments("--workloads", "1x64", "--servers", "socketserver,asyncio", "--seconds", 60, "--page", page),
         stdin=subprocess.DEVNULL,
-        stdout=its_end,
-        stderr=its_end,
+        stdout=terminal_of_child,
+        stderr=terminal_of_child,
         env=environment(TERM="xterm"),
     )
-    os.close(its_end)
+    os.close(terminal_of_child)
     shown = b""
-    while b"socketserver" not in shown:  # the progress says who is measured
+    while b"socketserver" not in shown:  # the progress line names the server
         shown += os.read(terminal, 4096)
     while not (servers := children_of(process.pid)):
         assert process.poll() is None
     process.send_signal(number)
     try:
-        while piece := os.read(terminal, 4096):
-            shown += piece
+        while data := os.read(terminal, 4096):
+            shown += data
     except OSError:  # the end of a terminal
         pass
     os.close(terminal)
@@ -148,7 +150,7 @@ def test_an_interrupted_benchmark_ends_its_server_and_leaves_the_page(tmp_path, 
     assert b"round 1 of 5" in shown
     assert b"INTERRUPTED" in shown
     assert page.read_text() == PAGE
-    # The first child is the server; the load's processes, if it came to that, are the load generator's to end.
+    # The first child is the server. Any others belong to the load generator, which ends them.
     with pytest.raises(ProcessLookupError):
         os.kill(servers[0], 0)
 
@@ -156,21 +158,27 @@ def test_an_interrupted_benchmark_ends_its_server_and_leaves_the_page(tmp_path, 
 @pytest.mark.parametrize(
     ("options", "problem"),
     [
-        (["--cells", "1x65"], "'1x65' is not one of: 1x64, 16x64,"),
+        (["--workloads", "1x65"], "'1x65' is not one of: 1x64, 16x64,"),
         (["--servers", "threads,apache"], "'apache' is not one of: threads, threads-all-cores,"),
-        (["--servers", "threads", "--base", "asyncio"], "'asyncio' is not measured: name one of threads"),
-        (["--page", "/nowhere/page.md"], "/nowhere/page.md: No such file or directory: name a page with"),
+        (["--servers", "threads", "--baseline", "asyncio"], "'asyncio' is not measured: name one of threads"),
+        (["--page", "/nowhere/page.md"], "/nowhere/page.md: No such file or directory: name a page that has"),
         (["--rounds", 0], "0 is not in the range"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options, problem):
+def test_a_bad_option_is_refused(options, problem):
     finished = bench(*options)
     assert finished.returncode == 2
     assert problem in re.sub(r"\s+", " ", finished.stderr)
     assert "Traceback" not in finished.stderr
 
 
-def test_a_page_without_its_markers_is_refused_before_anything_is_measured(tmp_path):
+def test_help_shows_each_example_on_its_own_line():
+    lines = bench("--help").stdout.splitlines()
+    assert "    python -m bench --page docs/benchmarks.md" in lines
+    assert not [line for line in lines if "\\b" in line]
+
+
+def test_a_page_without_markers_is_refused_before_anything_is_measured(tmp_path):
     page = tmp_path / "page.md"
     page.write_text(f"{END}\n{BEGIN}\n")
     finished = bench("--page", page)

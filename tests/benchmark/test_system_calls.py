@@ -1,7 +1,7 @@
-"""What a message costs in system calls: one receive and one send, and in workers mode one wait; nothing else.
+"""The system calls of a message: one receive and one send, and in workers mode one wait; nothing else.
 
-`strace -c` sums up a whole process, its start and its other threads included. So the calls are listed one by one, and
-those of the thread that serves are counted, from the first message to the last.
+`strace -c` adds up the whole process, including its start and its other threads. Instead, the calls are listed one by
+one, and those of the serving thread are counted, from the first message to the last.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ import pytest
 from support import PATIENCE, Program, command
 
 MESSAGES = 300
-# The interpreter hands its lock over to another thread that waits, such as the janitor a few times a second: that
-# depends on time and not on messages.
-OF_THE_INTERPRETER = "futex"
+# The interpreter hands its lock over to waiting threads, such as the janitor a few times per second. How often depends
+# on time, not on messages.
+INTERPRETER_LOCK = "futex"
 CALL = re.compile(r"^(\d+) +(\w+)\(")
 
 
-def why_not() -> str:
-    """Return why strace can't be used, or nothing."""
+def why_unavailable() -> str:
+    """Return why strace can't be used; empty if it can."""
     if shutil.which("strace") is None:
         return "strace is not installed"
     tried = subprocess.run(["strace", "-o", "/dev/null", "true"], capture_output=True, text=True, check=False)
@@ -35,18 +35,18 @@ def why_not() -> str:
 
 
 def trace_of(tmp_path, *options: str) -> list[str]:
-    """Serve messages under strace, and return the lines of the thread that did, from the first message to the last."""
+    """Serve messages under strace; return the lines of the serving thread, from the first message to the last."""
     trace = tmp_path / "trace"
     served = ["strace", "-f", "-qq", "-s", "16", "-o", str(trace)]
     served += command("serve", "--port", 0, "--log-format", "json", *options)
     with Program(arguments=served) as service:
         with socket.create_connection(service.address, PATIENCE) as peer:
             for number in range(MESSAGES + 2):
-                # The first and the last one can be told apart, and frame what is counted.
+                # The first and the last message are distinct: they delimit what is counted.
                 text = b"first" if number == 0 else b"final" if number == MESSAGES + 1 else b"among"
                 peer.sendall(text)
                 assert peer.recv(64) == text
-        # Strace passes no signal on: the server is asked itself, and strace ends with it.
+        # strace doesn't forward signals. Signal the server itself; strace ends with it.
         traced = CALL.match(trace.read_text())
         assert traced is not None
         os.kill(int(traced[1]), signal.SIGTERM)
@@ -60,7 +60,7 @@ def trace_of(tmp_path, *options: str) -> list[str]:
 
 
 @pytest.mark.stress
-@pytest.mark.skipif(sys.platform != "linux", reason="strace is of Linux")
+@pytest.mark.skipif(sys.platform != "linux", reason="strace runs on Linux only")
 @pytest.mark.parametrize(
     ("mode", "expected"),
     [
@@ -69,12 +69,12 @@ def trace_of(tmp_path, *options: str) -> list[str]:
     ],
 )
 def test_a_message_costs_a_receive_and_a_send(tmp_path, mode, expected):
-    if reason := why_not():
+    if reason := why_unavailable():
         pytest.skip(reason)
     calls = Counter()
     for line in trace_of(tmp_path, "--mode", mode):
-        if call := CALL.match(line):  # and not the second half of a call that another thread's line has interrupted
+        if call := CALL.match(line):  # not the second half of a call that another thread's line interrupted
             calls[call[2]] += 1
-    lock = calls.pop(OF_THE_INTERPRETER, 0)
+    lock_calls = calls.pop(INTERPRETER_LOCK, 0)
     assert calls == expected
-    assert lock < MESSAGES / 10
+    assert lock_calls < MESSAGES / 10

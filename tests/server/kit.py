@@ -20,11 +20,7 @@ from structlog.typing import FilteringBoundLogger
 
 from echoserver import Handler, Server
 from echoserver.clock import Deadline
-from echoserver.serving.affinity import Cores
 from echoserver.serving.connection import Connection
-
-ANY_CORE = Cores("all", lock_bound=False)
-"""What a connection is told that no server made."""
 
 PATIENCE = 10.0
 
@@ -266,7 +262,7 @@ def wait_until_gone(server: Server) -> None:
 def wait_until_free(server: Server) -> None:
     """Wait until every place is free again, a moment after the connections have ended; nobody tells of it."""
     deadline = Deadline(PATIENCE)
-    while server._acceptor._slots._value < server.config.max_connections:
+    while server._admission.slots._value < server.config.max_connections:
         assert not deadline.expired, "a place was lost"
 
 
@@ -274,7 +270,7 @@ def wait_arrived(connection: Connection, count: int = 0) -> None:
     """Wait until the server's kernel has something of the peer for the server to receive, and so many bytes of it."""
     deadline = Deadline(PATIENCE)
     while True:
-        readable, _, _ = select([connection.fileno()], [], [], deadline.remaining())
+        readable, _, _ = select([connection.transport.fileno()], [], [], deadline.remaining())
         assert readable, "nothing arrived"
         if connection.arrived() >= count:
             return
@@ -291,11 +287,3 @@ def drain_begun(server: Server) -> threading.Event:
 
     server._registry.wait_empty = watched  # type: ignore[method-assign]
     return begun
-
-
-def tcp_pair(*, receive_buffer: int | None = None) -> tuple[socket.socket, Peer]:
-    """Return the two ends of a TCP connection: the server's, for a test to serve, and the peer's."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        peer = Peer(listener.getsockname(), receive_buffer=receive_buffer)
-        served, _ = listener.accept()
-    return served, peer

@@ -11,10 +11,12 @@ from time import monotonic
 
 import pytest
 
+import echoserver.net.transport
 import echoserver.server
 import echoserver.serving.acceptor
 from echoserver import Server
 from echoserver.errors import BindError
+from echoserver.net.endpoint import Endpoint
 from echoserver.net.listener import listen
 from echoserver.serving.acceptor import _PEER_GONE, _SHORTAGE, _SHORTAGE_PAUSE
 from server.kit import PATIENCE, Peer, wait_until_idle
@@ -57,8 +59,8 @@ def listeners(monkeypatch) -> list[Listener]:
     """The listeners of the servers that the test starts."""
     made: list[Listener] = []
 
-    def listen_unreliably(host: str, port: int, backlog: int) -> list[Listener]:
-        made.extend(ours := [Listener(real) for real in listen(host, port, backlog)])
+    def listen_unreliably(endpoint: Endpoint, backlog: int) -> list[Listener]:
+        made.extend(ours := [Listener(real) for real in listen(endpoint, backlog)])
         return ours
 
     monkeypatch.setattr(echoserver.server, "listen", listen_unreliably)
@@ -246,7 +248,7 @@ class Broken(socket.socket):
 
 
 def test_a_socket_that_is_broken_from_the_start(serve, connect, listeners, log, monkeypatch):
-    monkeypatch.setattr(echoserver.server, "_ACCEPTED_BLOCKING", False)  # as on other systems than Linux
+    monkeypatch.setattr(echoserver.net.transport, "_ACCEPTED_BLOCKING", False)  # as on other systems than Linux
     server = serve(max_connections=1)
     listeners[0].wraps = Broken
     for _ in range(3):

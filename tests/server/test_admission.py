@@ -7,7 +7,7 @@ from time import monotonic
 
 import pytest
 
-import echoserver.server
+import echoserver.serving.drain
 from server.kit import PATIENCE, Gate, Peer, scripted, wait_until_gone, wait_until_idle
 
 REACHED = "connection limit reached"
@@ -188,7 +188,7 @@ def test_stop_while_peers_wait_at_the_limit(serve, connect, log):
 
 
 def test_stop_while_peers_wait_and_nobody_leaves(serve, connect, log, gate, monkeypatch):
-    monkeypatch.setattr(echoserver.server, "_GRACE_AFTER_CUT", 0.05)
+    monkeypatch.setattr(echoserver.serving.drain, "_GRACE_AFTER_CUT", 0.05)
     server = serve(gate, max_connections=1)
     inside = connect(server)
     inside.send(b"hello")

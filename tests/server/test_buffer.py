@@ -11,20 +11,20 @@ import pytest
 import echoserver.net.buffer
 import echoserver.serving.blocking
 import echoserver.serving.threads
-from echoserver.handlers import find_handler
-from echoserver.net.buffer import USUAL_BYTES, ReceiveBuffer
+from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
 from echoserver.net.splice import PipePool
+from echoserver.net.transport import PlainTransport
 from echoserver.observe.metrics import CloseReason
-from echoserver.serving.blocking import BlockingConnection
-from server.kit import ANY_CORE, wait_until_idle
+from server.connection_kit import make_connection, serve_blocking
+from server.kit import wait_until_idle
 
 
 def test_a_part_is_made_once_for_messages_of_one_length():
     buffer = ReceiveBuffer()
-    buffer.whole[:5] = b"hello"
+    buffer.full[:5] = b"hello"
     part = buffer.first(5)
-    assert (buffer.part, buffer.size) == (b"hello", 5)
-    buffer.whole[:5] = b"world"
+    assert (buffer.view, buffer.size) == (b"hello", 5)
+    buffer.full[:5] = b"world"
     assert part == b"world"
     assert buffer.first(2) == b"wo"
 
@@ -38,10 +38,10 @@ def test_a_part_that_cannot_be_made_leaves_the_last_one_as_it_was():
 
     buffer = ReceiveBuffer()
     buffer.first(5)
-    buffer.whole = NoPart()  # type: ignore[assignment]
+    buffer.full = NoPart()  # type: ignore[assignment]
     with pytest.raises(MemoryError):
         buffer.first(3)
-    assert buffer.size == len(buffer.part) == 5
+    assert buffer.size == len(buffer.view) == 5
 
 
 def no_memory(*_: object, **__: object) -> None:
@@ -97,16 +97,16 @@ class Messages:
 def test_the_kernel_is_asked_what_is_left_only_where_that_may_be_worth_it(monkeypatch, size, most):
     asked = []
 
-    def nothing_more(sock: object) -> int:
-        asked.append(sock)
+    def nothing_more(transport: PlainTransport) -> int:
+        asked.append(transport)
         return 0
 
-    monkeypatch.setattr(echoserver.serving.blocking, "unread", nothing_more)
+    monkeypatch.setattr(PlainTransport, "unread", nothing_more)
     messages = [bytes([number]) * size for number in range(40)]
     sock, pipes = Messages(iter(messages)), PipePool()
-    connection = BlockingConnection(1, sock, ("127.0.0.1", 1), find_handler("echo", {}), pipes)  # type: ignore[arg-type]
-    assert connection.serve(ReceiveBuffer(), ANY_CORE) is CloseReason.EOF
+    connection = make_connection(sock, pipes=pipes)  # type: ignore[arg-type]
+    assert serve_blocking(connection) is CloseReason.EOF
     assert sock.sent == b"".join(messages)
     assert len(asked) <= most
-    assert (len(asked) > 0) == (size > USUAL_BYTES)
+    assert (len(asked) > 0) == (size > SMALL_BYTES)
     pipes.close()

@@ -8,7 +8,7 @@ from time import monotonic
 
 import pytest
 
-import echoserver.server
+import echoserver.serving.drain
 from echoserver import Server, ServerConfig
 from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_gone, wait_until_idle
 
@@ -344,7 +344,7 @@ def test_a_handler_that_does_not_return(serve, connect, log, gate):
 
 
 def test_a_handler_that_fails_after_it_was_given_up(serve, connect, log, monkeypatch):
-    monkeypatch.setattr(echoserver.server, "_GRACE_AFTER_CUT", 0.05)
+    monkeypatch.setattr(echoserver.serving.drain, "_GRACE_AFTER_CUT", 0.05)
     gate = Gate()
 
     def fail_late(data: bytes) -> bytes:

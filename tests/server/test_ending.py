@@ -10,7 +10,7 @@ from time import monotonic
 import pytest
 
 from echoserver import Handler
-from echoserver.net.splice import BULK_BYTES
+from echoserver.net.splice import MOVE_BYTES
 from echoserver.observe.metrics import CloseReason
 from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived, wait_until_idle
 
@@ -191,7 +191,7 @@ def test_a_flood_that_is_never_read_is_stalled(serve, connect, log):
         peer.send(bytes(256 * MIB))
     line = log.ended(peer)
     assert line["reason"] == "stalled"
-    assert line["bytes_in"] - line["bytes_out"] <= BULK_BYTES  # no more than one turn was held in memory
+    assert line["bytes_in"] - line["bytes_out"] <= MOVE_BYTES  # no more than one turn was held in memory
     assert served_as_ever(connect, server)
 
 
@@ -259,7 +259,7 @@ def test_whenever_the_end_comes_no_reply_is_lost(serve, background, log, handler
         ended = 0
         while ended < len(talks):
             for connection in server.connections():
-                if connection.tally.replies > ended:  # each a little later than the one before
+                if connection.stats.replies > ended:  # each a little later than the one before
                     ended += connection.end(reason)
         for name, got in [future.result(PATIENCE) for future in talks]:
             (line,) = log.wait_for("connection ended", peer=name)
@@ -575,7 +575,7 @@ def test_a_peer_that_is_seen_off_does_not_keep_the_poller_awake(serve, connect, 
     assert peer.read_to_end() == b""
     peer.send(b"unwanted" * 1000)
     assert log.ended(peer)["reason"] == "handler"
-    assert server.stats().workers.inline_turns <= 4
+    assert server.stats().workers.inline_events <= 4
 
 
 # -- the server ends it

@@ -120,7 +120,7 @@ def test_the_deadline_holds_for_all_steps_together(answering, left):
 
 def test_a_free_port_cannot_be_asked():
     problem = exchange("127.0.0.1", 0, "echo", Deadline(PATIENCE))
-    assert problem == "the port is 0, so it isn't known which one the server took: configure one"
+    assert problem == "the port is 0, so the port that the server took is unknown: configure one"
 
 
 def test_a_name_that_no_host_can_have_is_a_problem_and_no_traceback():

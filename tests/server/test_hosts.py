@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from ipaddress import ip_network
 from time import monotonic
 
 import pytest
@@ -45,7 +46,7 @@ def test_a_host_is_the_same_in_both_families():
     ],
 )
 def test_who_is_trusted_may_have_any_number(network, inside, outside):
-    hosts = HostLimit(1, ["198.51.100.0/24", network])
+    hosts = HostLimit(1, [ip_network("198.51.100.0/24"), ip_network(network)])
     assert all(hosts.enter(inside) for _ in range(5))
     for _ in range(5):
         hosts.leave(inside)
@@ -114,7 +115,7 @@ def test_a_host_that_takes_all_it_can_leaves_room_for_the_next(serve, log):
         for peer in again:
             peer.close()
     wait_until_free(server)
-    assert server._acceptor._slots._value == 10
+    assert server._admission.slots._value == 10
 
 
 def test_refused_peers_of_a_host_cost_no_place(serve):
@@ -140,7 +141,7 @@ def test_a_trusted_host_has_no_limit(serve, log):
     wait_until_free(server)
     assert server.stats().rejected == 0
     assert log.lines(REACHED) == []
-    assert len(server._acceptor._hosts._open) == 0
+    assert len(server._admission.hosts._open) == 0
 
 
 def test_one_host_on_a_socket_of_both_families_is_one(serve):
@@ -149,7 +150,7 @@ def test_one_host_on_a_socket_of_both_families_is_one(serve):
     with Peer(("127.0.0.1", port)) as first:
         assert first.exchange(b"1") == b"1"
         (connection,) = server.connections()
-        assert connection.host == "::ffff:127.0.0.1"
+        assert connection.peer.startswith("[::ffff:127.0.0.1]:")
         with Peer(("127.0.0.1", port)) as second:
             assert second.read_to_break() == b""
         with Peer(("::1", port)) as third:

@@ -7,13 +7,11 @@ from time import monotonic
 
 import pytest
 
-from echoserver.handlers import find_handler
-from echoserver.net.buffer import ReceiveBuffer
-from echoserver.observe.metrics import CloseReason, Phase
-from echoserver.serving.blocking import BlockingConnection
+from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.connection import Connection
 from echoserver.serving.rate import TokenBucket
-from server.kit import ANY_CORE, PATIENCE, Gate, scripted, tcp_pair, wait_arrived, wait_until_gone, wait_until_idle
+from server.connection_kit import make_connection, serve_blocking, tcp_pair
+from server.kit import PATIENCE, Gate, scripted, wait_arrived, wait_until_gone, wait_until_idle
 
 WAYS = [
     {"mode": "threads"},
@@ -57,14 +55,14 @@ def pausing(monkeypatch) -> threading.Event:
     return told
 
 
-def wait_for_phase(server, phase: int) -> Connection:
-    """Wait until the only connection is in a phase; the one state that nobody tells, so it is looked for."""
+def wait_for_state(server, state: int) -> Connection:
+    """Wait until the only connection is in a state; the one state that nobody tells, so it is looked for."""
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:
         for connection in server.connections():
-            if connection.tally.phase == phase:
+            if connection.stats.state == state:
                 return connection
-    raise AssertionError(f"never {Phase.NAMES[phase]}: {server.connections()}")
+    raise AssertionError(f"never {ConnectionState(state).name.lower()}: {server.connections()}")
 
 
 # -- delay, and never drop
@@ -99,7 +97,7 @@ def test_a_burst_is_not_held_back(serve, connect, way, dry):
     peer = connect(server)
     for number in range(100):
         assert peer.exchange(b"%02d" % number) == b"%02d" % number
-    wait_for_phase(server, Phase.PAUSED)
+    wait_for_state(server, ConnectionState.PAUSED)
 
 
 def test_one_receive_takes_no_more_than_the_burst(serve, connect, way):
@@ -162,14 +160,14 @@ def test_the_others_do_not_wait_for_one_who_pauses(serve, connect, way, dry):
     paused = connect(server)
     assert paused.exchange(b"1") == b"1"
     assert paused.exchange(b"2") == b"2"
-    connection = wait_for_phase(server, Phase.PAUSED)
+    connection = wait_for_state(server, ConnectionState.PAUSED)
     paused.send(b"3")
     wait_arrived(connection)
     for _ in range(20):  # a worker, or the poller, that waited would keep them for too long
         peer = connect(server)
         assert peer.exchange(b"x") == b"x"
         peer.close()
-    assert connection.tally.phase == Phase.PAUSED
+    assert connection.stats.state == ConnectionState.PAUSED
     assert server.stop() == []
     assert paused.read_to_end() == b"3"
 
@@ -208,7 +206,7 @@ def test_a_cut_ends_who_pauses(serve, connect, way, dry):
     server = serve(rate_limit="1B/s", rate_burst="1B", **way)
     peer = connect(server)
     assert peer.exchange(b"1") == b"1"
-    wait_for_phase(server, Phase.PAUSED)
+    wait_for_state(server, ConnectionState.PAUSED)
     (connection,) = server.connections()
     connection.end(CloseReason.CUT)
     wait_until_idle(server)
@@ -240,7 +238,7 @@ def test_many_end_at_the_moment_they_begin_to_pause(serve, connect, way, dry):
         while not server.connections():
             pass
         (connection,) = server.connections()
-        while not connection.tally.bytes_in:
+        while not connection.stats.bytes_in:
             pass
         connection.end(CloseReason.EXPIRED)
         wait_until_idle(server)
@@ -273,9 +271,9 @@ def test_a_blocked_pause_wakes_at_once(background, dry):
     """One connection by itself, in its thread: the event wakes it, not the clock."""
     served, peer = tcp_pair()
     bucket = TokenBucket(1, 1, of_bytes=True, now=monotonic())
-    connection = BlockingConnection(1, served, peer.sock.getsockname(), find_handler("echo", {}), bucket=bucket)
+    connection = make_connection(served, bucket=bucket)
     with peer:
-        serving = background(connection.serve, ReceiveBuffer(), ANY_CORE)
+        serving = background(serve_blocking, connection)
         assert peer.exchange(b"1") == b"1"
         assert connection.end(CloseReason.EXPIRED)
         assert serving.result(PATIENCE) is CloseReason.EXPIRED
@@ -318,7 +316,7 @@ def test_a_silent_peer_ends_at_the_longest_life_in_an_orderly_way(serve, connect
     assert peer.read_to_end() == b""
 
 
-def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve, connect, gate, log):
+def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve, connect, gate, log, monkeypatch):
     server = serve(gate, max_lifetime=LIFETIME)
     peer = connect(server)
     peer.send(b"one")
@@ -326,10 +324,16 @@ def test_what_arrives_while_the_handler_thinks_is_answered_before_the_end(serve,
     peer.send(b"two")
     (connection,) = server.connections()
     wait_arrived(connection, len(b"two"))
-    asked = threading.Event()
-    connection.when_ended(asked.set)
+    asked, end = threading.Event(), Connection.end
+
+    def end_and_say_so(connection: Connection, reason: CloseReason, *, abruptly: bool = False) -> bool:
+        outcome = end(connection, reason, abruptly=abruptly)
+        asked.set()
+        return outcome
+
+    monkeypatch.setattr(Connection, "end", end_and_say_so)
     end_its_time(server)
-    assert connection.ending is not None or asked.wait(PATIENCE)
+    assert asked.wait(PATIENCE)
     gate.open()
     assert peer.read_to_break() == b"onetwo"
     assert log.ended(peer)["reason"] == "expired"
@@ -339,7 +343,7 @@ def test_who_pauses_ends_at_the_longest_life(serve, connect, way, log, dry):
     server = serve(max_lifetime=LIFETIME, rate_limit="1B/s", rate_burst="1B", **way)
     peer = connect(server)
     peer.send(b"123456")
-    wait_for_phase(server, Phase.PAUSED)
+    wait_for_state(server, ConnectionState.PAUSED)
     end_its_time(server)
     assert peer.read_to_end() == b"123456"  # and not in five pauses
     assert log.ended(peer)["reason"] == "expired"

@@ -1,4 +1,4 @@
-"""Addresses, bind and listen: what is listened on, and the one line that says why not."""
+"""Sockets that listen: what is listened on, what is adopted, and the one line that says why not."""
 
 from __future__ import annotations
 
@@ -8,9 +8,10 @@ import socket
 
 import pytest
 
-from echoserver.errors import BindError
+from echoserver.errors import BindError, ConfigError
 from echoserver.net import listener
-from echoserver.net.listener import listen, show_address
+from echoserver.net.endpoint import Endpoint
+from echoserver.net.listener import adopt, listen
 
 
 def has_ipv6() -> bool:
@@ -30,7 +31,7 @@ def listening():
     opened: list[socket.socket] = []
 
     def start(host: str, port: int = 0, backlog: int = 8) -> list[socket.socket]:
-        found = listen(host, port, backlog)
+        found = listen(Endpoint(host, port), backlog)
         opened.extend(found)
         return found
 
@@ -140,7 +141,7 @@ def test_a_port_that_is_never_free_everywhere_is_given_up(monkeypatch):
     resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
     tried = fail_to_bind(monkeypatch, *[0, errno.EADDRINUSE] * 100)
     with pytest.raises(BindError, match=r"^cannot listen on 127\.0\.0\.2:\d+: another program listens there"):
-        listen("both.example", 0, 8)
+        listen(Endpoint("both.example", 0), 8)
     assert len(tried) == 40
 
 
@@ -150,7 +151,7 @@ def test_a_given_port_that_one_address_refuses_is_refused(monkeypatch):
     resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
     fail_to_bind(monkeypatch, 0, errno.EADDRINUSE)
     with pytest.raises(BindError, match=rf"^cannot listen on 127\.0\.0\.2:{free}: another program listens there"):
-        listen("both.example", free, 8)
+        listen(Endpoint("both.example", free), 8)
 
 
 @pytest.mark.parametrize("missing", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
@@ -166,7 +167,7 @@ def test_an_address_that_this_machine_lacks_is_left_out(listening, monkeypatch, 
 
 def refusal(host: str, port: int = 0) -> str:
     with pytest.raises(BindError) as refused:
-        listen(host, port, 8)
+        listen(Endpoint(host, port), 8)
     assert str(refused.value).isprintable()
     return str(refused.value)
 
@@ -227,8 +228,72 @@ def test_where_listening_fails_nothing_stays_open(monkeypatch):
     refusal("both.example")
 
 
-@pytest.mark.parametrize(
-    ("address", "text"), [(("127.0.0.1", 9000), "127.0.0.1:9000"), (("::1", 9000), "[::1]:9000"), (("::", 0), "[::]:0")]
-)
-def test_addresses_are_shown_as_people_write_them(address, text):
-    assert show_address(address) == text
+# -- adopting
+
+
+def test_what_an_adopted_listener_accepts_has_the_options_of_ours():
+    with socket.create_server(("127.0.0.1", 0)) as sock:
+        assert adopt(sock) is sock
+        assert not sock.getblocking()
+        with socket.create_connection(sock.getsockname(), 5):
+            sock.setblocking(True)
+            accepted, _ = sock.accept()
+            with accepted:
+                assert accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+                assert accepted.getsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE)
+
+
+def test_a_unix_socket_is_adopted(tmp_path):
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as sock:
+        sock.bind(str(tmp_path / "echo.sock"))
+        sock.listen()
+        assert adopt(sock) is sock
+        assert not sock.getblocking()
+
+
+def not_adopted(sock: socket.socket) -> str:
+    number = sock.fileno()
+    with pytest.raises(ConfigError) as refused:
+        adopt(sock)
+    text = str(refused.value)
+    assert text.startswith(f"cannot accept on socket {number}: ")
+    assert text.endswith("; must be a stream socket that listens")
+    return text
+
+
+def test_what_does_not_listen_is_not_adopted():
+    with socket.socket() as sock:
+        assert "it does not listen" in not_adopted(sock)
+        assert sock.getblocking()
+        sock.bind(("127.0.0.1", 0))
+        assert "it does not listen" in not_adopted(sock)
+
+
+def test_what_is_no_stream_socket_is_not_adopted():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        assert "it is not a stream socket" in not_adopted(sock)
+
+
+def test_a_closed_socket_is_not_adopted():
+    sock = socket.create_server(("127.0.0.1", 0))
+    sock.close()
+    assert "it is closed" in not_adopted(sock)
+
+
+def test_a_descriptor_that_is_no_socket_is_not_adopted():
+    with socket.socket() as sock:
+        other = os.open(os.devnull, os.O_RDONLY)
+        os.dup2(other, sock.fileno())
+        os.close(other)
+        assert os.strerror(errno.ENOTSOCK) in not_adopted(sock)
+
+
+def test_the_default_timeout_of_sockets_does_not_matter(listening):
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(30)
+    try:
+        (ours,) = listening("127.0.0.1")
+        with socket.create_server(("127.0.0.1", 0)) as other:
+            assert [sock.gettimeout() for sock in (ours, adopt(other))] == [0.0, 0.0]
+    finally:
+        socket.setdefaulttimeout(before)

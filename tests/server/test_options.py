@@ -1,9 +1,10 @@
-"""The kinds of value: what each takes from a flag, a file and Python, and how it shows it again."""
+"""The kinds of value: what each accepts from a flag, a file and Python, and how it shows the value again."""
 
 from __future__ import annotations
 
 import math
 import tomllib
+from ipaddress import ip_network
 
 import pytest
 import tomli_w
@@ -11,7 +12,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoserver import Handler
-from echoserver.config.values import Amount, Choice, Duration, HandlerName, Networks, Rate, Table, Text, Whole, shown
+from echoserver.config.rates import Amount, Rate
+from echoserver.config.values import (
+    AmountKind,
+    Choice,
+    Duration,
+    HandlerName,
+    Networks,
+    RateKind,
+    Table,
+    Text,
+    Whole,
+    shown,
+)
 
 
 class Anything(Handler):
@@ -35,14 +48,14 @@ def function(data: bytes) -> bytes:
         (Duration(), "0", 0.0),
         (Duration(), "1000h", 3_600_000.0),
         (HandlerName(), "package.module:name", "package.module:name"),
-        (Rate(), "0", "0"),
-        (Rate(), "1/s", "1/s"),
-        (Rate(), "64KiB/s", "64KiB/s"),
-        (Amount(), "0", "0"),
-        (Amount(), "12", "12"),
-        (Amount(), "1MB", "1MB"),
-        (Networks(), "::1", ("::1",)),
-        (Networks(), "10.0.0.0/8\n192.0.2.7", ("10.0.0.0/8", "192.0.2.7")),
+        (RateKind(), "0", Rate(0, of_bytes=False)),
+        (RateKind(), "1/s", Rate(1, of_bytes=False)),
+        (RateKind(), "64KiB/s", Rate(65_536, of_bytes=True)),
+        (AmountKind(), "0", Amount(0, of_bytes=False)),
+        (AmountKind(), "12", Amount(12, of_bytes=False)),
+        (AmountKind(), "1MB", Amount(1_000_000, of_bytes=True)),
+        (Networks(), "::1", (ip_network("::1"),)),
+        (Networks(), "10.0.0.0/8\n192.0.2.7", (ip_network("10.0.0.0/8"), ip_network("192.0.2.7"))),
         (Table(), "a=1", {"a": "1"}),
         (Table(), "a=1=2\nb=", {"a": "1=2", "b": ""}),
         (Table(), "a=1\n\nb=2\n", {"a": "1", "b": "2"}),
@@ -124,8 +137,12 @@ def test_python_gives_values_as_they_are(kind, value, checked):
         (Networks(), "::1"),
         (Networks(), [b"\0\0\0\0"]),
         (Networks(), {"::1"}),
-        (Rate(), 100),
-        (Rate(), None),
+        (RateKind(), 100),
+        (RateKind(), None),
+        (RateKind(), Amount(1, of_bytes=False)),
+        (AmountKind(), Rate(1, of_bytes=False)),
+        (AmountKind(), 1.0),
+        (Networks(), [1]),
         (Table(), None),
         (Table(), [("a", "b")]),
         (Table(), {1: "b"}),
@@ -146,9 +163,10 @@ def test_a_duration_in_a_file_has_a_unit(value):
     assert str(refusal.value) == Duration.allowed
 
 
-@pytest.mark.parametrize("kind", [Rate(), Amount()])
+@pytest.mark.parametrize("kind", [RateKind(), AmountKind()])
 def test_an_amount_of_zero_in_a_file_may_be_a_number(kind):
-    assert kind.load(0) == kind.load("0") == "0"
+    assert kind.load(0) == kind.load("0") == kind.check("0")
+    assert kind.load(0).count == kind.show(kind.load(0)) == 0
 
 
 def test_a_duration_of_zero_in_a_file_needs_no_unit():
@@ -172,11 +190,10 @@ printable = st.text(st.characters(categories=("L", "N", "P", "S")), min_size=1)
         st.tuples(st.just(Whole(-10, 10**6)), st.integers(-10, 10**6)),
         st.tuples(st.just(Duration()), st.just(0.0) | st.integers(1, 3_600_000_000).map(lambda n: n / 1000)),
         st.tuples(
-            st.just(Rate()),
-            st.just("0")
-            | st.tuples(st.integers(1, 999), st.sampled_from(["", "B", "MiB"])).map(lambda t: f"{t[0]}{t[1]}/s"),
+            st.just(RateKind()),
+            st.just(Rate(0, of_bytes=False)) | st.builds(Rate, st.integers(1, 10**12), st.booleans()),
         ),
-        st.tuples(st.just(Networks()), st.lists(st.ip_addresses().map(str)).map(tuple)),
+        st.tuples(st.just(Networks()), st.lists(st.ip_addresses().map(ip_network)).map(tuple)),
         st.tuples(
             st.just(Table()),
             st.dictionaries(st.text(), st.text() | st.booleans() | st.integers(-(2**63), 2**63 - 1)),
@@ -187,6 +204,14 @@ def test_what_is_shown_reads_back_as_the_same(kind_and_value):
     kind, value = kind_and_value
     line = tomli_w.dumps({"option": kind.show(value)})
     assert kind.load(tomllib.loads(line)["option"]) == value
+
+
+@pytest.mark.parametrize(
+    ("text", "shown_as"),
+    [("192.0.2.7", "192.0.2.7"), ("::1", "::1"), ("10.0.0.0/8", "10.0.0.0/8"), ("2001:db8::/32", "2001:db8::/32")],
+)
+def test_an_address_is_shown_as_an_address(text, shown_as):
+    assert Networks().show(Networks().parse(text)) == [shown_as]
 
 
 def test_a_handler_given_in_python_is_shown_by_its_name():

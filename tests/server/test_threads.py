@@ -13,14 +13,14 @@ import pytest
 
 import echoserver.serving.threads
 from echoserver.clock import Deadline
-from echoserver.serving.affinity import Cores
-from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.connection import Connection
 from echoserver.serving.threads import ServingThreads
+from server.connection_kit import ANY_CORE
 from server.kit import PATIENCE, wait_until_idle
 
 
-class Job(BlockingConnection):
-    """A connection as far as the threads need one: it is served until the test lets go of it."""
+class Job(Connection):
+    """A connection as the threads see it; serving it lasts until the test lets it go."""
 
     def __init__(self, number: int, *, held: bool = False) -> None:
         self.number = number
@@ -31,18 +31,38 @@ class Job(BlockingConnection):
         if not held:
             self.let_go.set()
 
-    def serve(self, _buffer, _cores) -> None:
+    def run(self) -> None:
         self.thread = threading.current_thread()
         self.name = self.thread.name
         self.entered.set()
         assert self.let_go.wait(PATIENCE)
 
 
-class Pool(ServingThreads):
-    """Serving threads that report, one by one, who has gone idle and who has retired."""
+class JobDriver:
+    """Stands in for `BlockingDriver`."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+
+    def serve(self, _buffer: object, _affinity: object) -> None:
+        self._job.run()
+
+
+class JobLifecycle:
+    """Stands in for `Lifecycle`: takes the jobs that the threads let go of."""
 
     def __init__(self) -> None:
-        super().__init__(lambda connection: None, Cores("all", lock_bound=False))
+        self.closing: SimpleQueue[Job] = SimpleQueue()
+
+    def begin_close(self, job: Job) -> None:
+        self.closing.put(job)
+
+
+class Pool(ServingThreads):
+    """Serving threads that report each thread that has become idle or has retired."""
+
+    def __init__(self) -> None:
+        super().__init__(JobLifecycle(), ANY_CORE)  # type: ignore[arg-type]
         self.parked: SimpleQueue[threading.Thread] = SimpleQueue()
         self.retired: SimpleQueue[threading.Thread] = SimpleQueue()
 
@@ -56,6 +76,17 @@ class Pool(ServingThreads):
         if retired:
             self.retired.put(thread)
         return retired
+
+
+@pytest.fixture(autouse=True)
+def jobs_are_served(monkeypatch) -> None:
+    """Have the threads of the tests without a server run jobs."""
+    driver = echoserver.serving.threads.BlockingDriver
+
+    def choose(connection: Connection) -> object:
+        return JobDriver(connection) if isinstance(connection, Job) else driver(connection)
+
+    monkeypatch.setattr(echoserver.serving.threads, "BlockingDriver", choose)
 
 
 @pytest.fixture
@@ -120,6 +151,7 @@ def test_an_idle_thread_keeps_nothing_of_the_connection_alive(pool):
     job = Job(1)
     pool.assign(job)
     pool.parked.get(timeout=PATIENCE)
+    assert pool.lifecycle.closing.get(timeout=PATIENCE) is job
     gone = weakref.ref(job)
     del job
     gc.collect()
@@ -218,9 +250,9 @@ def serve_one_with(pool: Pool, mailbox: LateMailbox) -> threading.Thread:
     """Have a thread serve one job and then wait at this mailbox."""
 
     class Swap(Job):
-        def serve(self, buffer, cores) -> None:
+        def run(self) -> None:
             threading.current_thread().mailbox = mailbox
-            super().serve(buffer, cores)
+            super().run()
 
     pool.assign(Swap(1))
     thread = pool.parked.get(timeout=PATIENCE)

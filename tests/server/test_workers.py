@@ -5,20 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import threading
-from collections.abc import Iterator
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
 import echoserver.net.buffer
-import echoserver.serving.workers.poller
+import echoserver.serving.workers.epoll_set
 from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
-from echoserver.observe.metrics import Phase, Tally
-from echoserver.serving.nonblocking import NonBlockingConnection
-from echoserver.serving.workers.poller import Poller
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.observe.metrics import ConnectionState, ConnectionStats
+from echoserver.serving.interest import Interest
+from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.workers.pool import Workers
 from echoserver.serving.workers.ready import ReadyQueue, Stop
+from echoserver.serving.workers.worker import Worker
 from server.kit import PATIENCE, LogLines, Peer, scripted, wait_arrived, wait_until_idle
 
 
@@ -27,12 +29,13 @@ def mode() -> str:
     return "workers"
 
 
-class Ready(NonBlockingConnection):
-    """A connection as far as the queue needs one."""
+class Ready(NonBlockingDriver):
+    """A driver as the queue sees it."""
 
-    def __init__(self, served: int = 0) -> None:
-        self.tally = Tally()
-        self.tally.bytes_in = served
+    def __init__(self, bytes_in: int = 0) -> None:
+        self.stats = ConnectionStats()
+        self.stats.bytes_in = bytes_in
+        self.connection = SimpleNamespace(stats=self.stats)  # type: ignore[assignment]
 
 
 def queue_of(order: str, size: int = 10, log: LogLines | None = None) -> ReadyQueue:
@@ -51,7 +54,7 @@ def test_who_is_served_next(order, expected):
     """By priority, who has been served least so far comes first, and equals as they came."""
     queue, connections = queue_of(order), [Ready(50), Ready(90), Ready(0), Ready(50)]
     put_all(queue, connections)
-    assert all(connection.tally.phase == Phase.QUEUED for connection in connections)
+    assert all(connection.stats.state == ConnectionState.QUEUED for connection in connections)
     assert [connections.index(queue.get()[0]) for _ in connections] == expected
     assert (queue.depth, queue.high_water, queue.times_full) == (0, 4, 0)
 
@@ -137,32 +140,31 @@ def test_the_bytes_of_a_connection_stay_in_order_whatever_the_queue_does(serve, 
 
 
 @pytest.fixture
-def fatal(monkeypatch) -> Iterator[threading.Event]:
-    """While it is set, a worker that gives a connection back dies of it."""
-    deadly = threading.Event()
-    give_back = Poller.give_back
+def fatal(monkeypatch) -> threading.Event:
+    """While it is set, the next worker that serves an event dies of it."""
+    deadly, on_ready = threading.Event(), NonBlockingDriver.on_ready
 
-    def give_back_or_die(poller, connection, wants, buffer) -> None:
-        if deadly.is_set():
+    def serve_or_die(driver: NonBlockingDriver, buffer: ReceiveBuffer) -> Interest:
+        if deadly.is_set() and isinstance(threading.current_thread(), Worker):
             deadly.clear()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        give_back(poller, connection, wants, buffer)
+        return on_ready(driver, buffer)
 
-    monkeypatch.setattr(Poller, "give_back", give_back_or_die)
+    monkeypatch.setattr(NonBlockingDriver, "on_ready", serve_or_die)
     return deadly
 
 
 def test_a_worker_that_dies_is_replaced_within_a_second(serve, connect, log, fatal, monkeypatch):
     """That is at the janitor's first look that finds it dead, and there are two a second."""
-    looks, tend = [], Workers.tend
+    looks, maintain = [], Workers.maintain
 
     def note(workers: Workers) -> None:
         looks.append(all(worker.is_alive() for worker in workers._workers))
-        tend(workers)
+        maintain(workers)
 
-    monkeypatch.setattr(Workers, "tend", note)
+    monkeypatch.setattr(Workers, "maintain", note)
     server = serve(scripted(), workers=1)
-    assert server._janitor._look_every <= 0.5
+    assert server._janitor._look_interval <= 0.5
     victim = connect(server)
     assert victim.exchange(b"1") == b"1"
     fatal.set()
@@ -225,7 +227,7 @@ def test_stopping_ends_more_workers_than_the_queue_has_places(serve, connect, wo
 
 
 def test_without_epoll_the_mode_is_refused(serve, monkeypatch):
-    monkeypatch.setattr(echoserver.serving.workers.poller, "_EVENTS", {})
+    monkeypatch.setattr(echoserver.serving.workers.epoll_set, "_EVENTS", {})
     with pytest.raises(ConfigError, match="this platform has no epoll; must be threads here"):
         serve()
 
@@ -247,7 +249,9 @@ def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispat
     wait_until_idle(server)
     counts = server.stats().workers
     assert counts is not None
-    served, idle = (counts.queued_turns, counts.inline_turns) if queued else (counts.inline_turns, counts.queued_turns)
+    served, idle = (
+        (counts.queued_events, counts.inline_events) if queued else (counts.inline_events, counts.queued_events)
+    )
     assert served >= 10
     assert idle == 0
     assert (counts.queued_seconds > 0) == queued

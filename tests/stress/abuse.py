@@ -1,4 +1,4 @@
-"""Peers that nobody would invite: `abuse.py KIND PORT ...`. Says `ready`, and goes on until standard input ends."""
+"""Hostile peers: `abuse.py KIND PORT ...` prints `ready` and continues until standard input ends."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ ADDRESS = ("127.0.0.1", int(sys.argv[2]))
 OVER = threading.Event()
 
 
-def say(line: object) -> None:
+def report(line: object) -> None:
     print(line, flush=True)
 
 
-def until_told() -> None:
+def wait_for_end_of_input() -> None:
     sys.stdin.read()
     OVER.set()
 
 
 def never_read(count: str) -> None:
-    """Send so many bytes and read nothing."""
+    """Send that many bytes and read nothing."""
     with socket.create_connection(ADDRESS) as sock:
-        say("ready")
+        report("ready")
         left, block = int(count), bytes(65536)
         try:
             while left > 0:
@@ -34,7 +34,7 @@ def never_read(count: str) -> None:
                 left -= len(block)
         except ConnectionError:
             pass
-        say(int(count) - left)
+        report(int(count) - left)
         OVER.wait()
 
 
@@ -42,21 +42,21 @@ def pipeline(size: str) -> None:
     """Send small messages without waiting for replies, as fast as the server takes them."""
     with socket.create_connection(ADDRESS) as sock:
         sock.setblocking(False)
-        block, got = b"x" * int(size) * (65536 // int(size)), 0
-        say("ready")
+        block, received = b"x" * int(size) * (65536 // int(size)), 0
+        report("ready")
         while not OVER.is_set():
             readable, writable, _ = select.select([sock], [sock], [], 0.1)
             if writable:
                 sock.send(block)
             if readable:
-                got += len(sock.recv(262144))
-    say(got)
+                received += len(sock.recv(262144))
+    report(received)
 
 
 def storm() -> None:
-    """Connect over and over, and leave when the server closes; say how often, and how long it took at most."""
+    """Connect repeatedly, and leave when the server closes; report how often, and how long it took at most."""
     refused, slowest = 0, 0.0
-    say("ready")
+    report("ready")
     while not OVER.is_set():
         with socket.socket() as sock:
             sock.settimeout(5)
@@ -68,21 +68,21 @@ def storm() -> None:
                 pass
             refused, slowest = refused + 1, max(slowest, monotonic() - began)
             OVER.wait(0.002)
-    say(f"{refused} {slowest}")
+    report(f"{refused} {slowest}")
 
 
 def crowd_outside(count: str) -> None:
-    """Connect so many times and wait in the kernel's queue."""
+    """Open that many connections, which wait in the kernel's queue."""
     socks = [socket.create_connection(ADDRESS) for _ in range(int(count))]
-    say("ready")
+    report("ready")
     OVER.wait()
     for sock in socks:
         sock.close()
 
 
 def resetter() -> None:
-    """Connect, ask for much, and reset in the middle of the reply."""
-    say("ready")
+    """Connect, request a large reply, and reset in the middle of it."""
+    report("ready")
     times = 0
     while not OVER.is_set():
         with socket.create_connection(ADDRESS) as sock:
@@ -93,7 +93,7 @@ def resetter() -> None:
                 pass
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         times += 1
-    say(times)
+    report(times)
 
 
 KINDS: dict[str, Callable[..., None]] = {
@@ -103,5 +103,5 @@ KINDS: dict[str, Callable[..., None]] = {
     "crowd-outside": crowd_outside,
     "resetter": resetter,
 }
-threading.Thread(target=until_told, daemon=True).start()
+threading.Thread(target=wait_for_end_of_input, daemon=True).start()
 KINDS[sys.argv[1]](*sys.argv[3:])

@@ -1,4 +1,4 @@
-"""Fixtures of the stress tests, and the report of their figures at the end."""
+"""Fixtures for the stress tests, and the report of their figures at the end."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def figures(request: pytest.FixtureRequest) -> Figures:
 
 @pytest.fixture
 def serve(mode: str) -> Iterator[object]:
-    """Start a server as a process: `serve("--max-connections", 5)`."""
+    """Return a function that starts a server as a process: `serve("--max-connections", 5)`."""
     servers: list[Started] = []
 
     def start(*options: object) -> Started:

@@ -1,6 +1,6 @@
-"""What the stress tests are built from: servers under a tool, crowds that measure, abusers, and the report.
+"""The parts of the stress tests: servers under tools, crowds that measure latency, hostile peers, and the report.
 
-Every figure that a test holds the server to is reported beside its bound, whether it was met or not.
+Every figure is reported together with its bound, whether the bound was met or not.
 """
 
 from __future__ import annotations
@@ -28,23 +28,23 @@ from support import Program, Service, command, environment
 
 PATIENCE = 20.0
 FIGURES: list[tuple[str, str, str, str]] = []
-"""Test, what was measured, the figure, its bound: in the order they were measured."""
+"""Test, what was measured, the figure and its bound, in the order of measurement."""
 
 _ABUSE = Path(__file__).parent / "abuse.py"
 
 
 class Figures:
-    """The report of one test."""
+    """What one test reports."""
 
     def __init__(self, test: str) -> None:
         self._test = test
 
     def note(self, what: str, figure: object) -> None:
-        """Report something that has no bound."""
+        """Report a figure that has no bound."""
         FIGURES.append((self._test, what, _shown(figure), ""))
 
     def hold(self, what: str, figure: float, *, least: float | None = None, most: float | None = None) -> None:
-        """Report a figure and hold it to its bounds."""
+        """Report a figure and assert its bounds."""
         low = "" if least is None else f">= {_shown(least)}"
         high = "" if most is None else f"<= {_shown(most)}"
         FIGURES.append((self._test, what, _shown(figure), " and ".join(filter(None, [low, high]))))
@@ -57,7 +57,7 @@ def _shown(figure: object) -> str:
 
 
 def tool(name: str) -> str:
-    """Return the path of a tool that the test can't do without; fail with where to get it."""
+    """Return the path of a tool that the test needs; if it is missing, fail and say how to install it."""
     path = shutil.which(name)
     if path is None:
         pytest.fail(f"{name} is missing: apt-get install strace util-linux")
@@ -81,7 +81,7 @@ class Under(Program):
 
 
 class Started(Service):
-    """A started server, its port, and what the system knows of its process."""
+    """A started server and its port."""
 
     def __init__(self, *options: object) -> None:
         super().__init__(*options)
@@ -127,7 +127,7 @@ def _status(pid: int, key: str) -> str:
 
 
 def descriptor_count(pid: int) -> int:
-    """Return how many descriptors a process has open, beside the pipes for bulk data: up to eight stay."""
+    """Return how many descriptors a process has open, apart from the pipes for bulk data, of which some are kept."""
     return sum(not target.startswith("pipe:") for target in _descriptors(pid))
 
 
@@ -136,19 +136,19 @@ def _descriptors(pid: int) -> list[str]:
     for link in Path(f"/proc/{pid}/fd").iterdir():
         try:
             found.append(os.readlink(link))
-        except OSError:  # closed meanwhile
+        except OSError:  # closed in the meantime
             continue
     return found
 
 
 def cpu_seconds(pid: int) -> float:
-    """Return how long a process has run on a core so far (proc(5), stat)."""
+    """Return the processor time that a process has used (proc_pid_stat(5))."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool:
-    """Wait for what /proc says of a process, which tells nobody when it changes; return whether it came true."""
+    """Poll a condition that nothing signals, such as one on /proc; return whether it became true in time."""
     deadline, never = Deadline(seconds), threading.Event()
     while not condition():
         if deadline.expired:
@@ -158,7 +158,7 @@ def eventually(condition: Callable[[], bool], seconds: float = PATIENCE) -> bool
 
 
 def pause(seconds: float) -> None:
-    """Let time pass, where its passing is what is tested: silence, a window to measure over."""
+    """Let time pass where that is the point of the test: a silent peer, or a window to measure over."""
     threading.Event().wait(seconds)
 
 
@@ -171,7 +171,7 @@ def p99(latencies: list[float]) -> float:
 
 
 class Crowd:
-    """Polite peers: each sends a message, reads the reply, and sends the next at its time. Replies are verified."""
+    """Polite peers: each sends a message, reads and verifies the reply, and sends the next one when it is due."""
 
     def __init__(self, address: tuple[str, int], peers: int = 20, every: float = 0.02, size: int = 64) -> None:
         self._every = every
@@ -197,11 +197,11 @@ class Crowd:
             sock.close()
 
     def measure(self, seconds: float) -> list[float]:
-        """Exchange for so long, and return how long each reply took. Raises if a connection is lost or a byte wrong."""
+        """Exchange messages for that long and return the latencies; fail if a connection is lost or a byte is wrong."""
         latencies: list[float] = []
         with selectors.DefaultSelector() as selector:
             begin = monotonic()
-            # When each sends next, and while it waits for a reply: what it sent, what is still missing, and when.
+            # When each peer sends next; for each that waits: its message, the missing part of the reply, when it sent.
             due = {sock: begin + self._every * self._random.random() for sock in self.socks}
             waiting: dict[socket.socket, list[Any]] = {}
             for sock in self.socks:
@@ -210,7 +210,7 @@ class Crowd:
             while (now := monotonic()) < begin + seconds or waiting:
                 if now >= begin + seconds:
                     due.clear()
-                for sock in [sock for sock, moment in due.items() if moment <= now]:
+                for sock in [sock for sock, when in due.items() if when <= now]:
                     del due[sock]
                     message = self._random.randbytes(self._size)
                     waiting[sock] = [message, message, monotonic()]
@@ -239,7 +239,7 @@ def compare(
     instead: Callable[[], AbstractContextManager[object]] = nullcontext,
     rounds: int = 5,
 ) -> tuple[float, float]:
-    """Return the p99 in seconds without and with the abuse: medians over interleaved rounds."""
+    """Return the p99 latency in seconds without and with the abuse: medians over interleaved rounds."""
     without, under = [], []
     for _ in range(rounds):
         with instead():
@@ -253,11 +253,11 @@ def compare(
 
 
 class Abuser:
-    """`abuse.py` in a process of its own, so that it doesn't share an interpreter with who measures."""
+    """`abuse.py` in a process of its own, so that it doesn't share an interpreter with the measurement."""
 
     def __init__(self, kind: str, port: int, *arguments: object) -> None:
         self._process = subprocess.Popen(
-            # It stands for another machine, and that one's processor is not the server's: so it gives way.
+            # It stands for another machine, which would not use the server's processor. Hence the low priority.
             ["nice", sys.executable, "-S", str(_ABUSE), kind, str(port), *map(str, arguments)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -266,25 +266,25 @@ class Abuser:
         )
         assert self._process.stdout is not None
         assert self._process.stdin is not None
-        self._said = self._process.stdout
-        self._told = self._process.stdin
+        self._output = self._process.stdout
+        self._input = self._process.stdin
 
     def __enter__(self) -> Self:
-        assert self._said.readline() == "ready\n"
+        assert self._output.readline() == "ready\n"
         return self
 
     def __exit__(self, *_: object) -> None:
         if self._process.poll() is None:
             self._process.kill()
         self._process.wait(PATIENCE)
-        self._told.close()
-        self._said.close()
+        self._input.close()
+        self._output.close()
 
     def line(self) -> str:
         """Wait for its next line."""
-        return self._said.readline().strip()
+        return self._output.readline().strip()
 
     def finish(self) -> str:
-        """Tell it to end, and return its verdict."""
-        self._told.close()
+        """Tell it to end, and return what it reports."""
+        self._input.close()
         return self.line()

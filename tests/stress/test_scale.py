@@ -1,4 +1,4 @@
-"""As many threads as connections: 9,000 of them, what each costs, and how long all take to answer at once."""
+"""9,000 connections with a thread each: what each costs, and how long all of them take to answer at once."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ def test_nine_thousand_threads_answer_at_once(figures):
         with Throng(server.address, CONNECTIONS) as throng:
             began = monotonic()
             throng.exchange_at_once()
-            figures.hold("all answered when each sends at once, after (s)", monotonic() - began, most=5)
+            figures.hold("all answered when all send at once, after (s)", monotonic() - began, most=5)
             figures.hold("threads", thread_count(server.process.pid), least=CONNECTIONS)
             each = (resident(server.process.pid) - before) / CONNECTIONS
-            figures.hold("resident memory of a connection (bytes)", each, most=30_000)
+            figures.hold("resident memory per connection (bytes)", each, most=30_000)
             summary = stop(server)
         assert summary["cut"] == []
         assert summary["replies"] == CONNECTIONS

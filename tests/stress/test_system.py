@@ -1,4 +1,4 @@
-"""A system that runs short or fails: descriptors, threads, accept, and every way for a log to go wrong."""
+"""A system that fails or runs short: descriptors, threads, accept, and every way in which a log can fail."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
 
 
 def inject(calls: str, error: str, when: str) -> list[str]:
-    """Return what starts a program in which system calls fail; the program stays our own child (strace -D)."""
+    """Return the command prefix that makes system calls of a program fail; the program stays our child (strace -D)."""
     return [
         *(tool("strace"), "-D", "-f", "-qq", "-o", os.devnull),
         *("-e", f"trace={calls}", "-e", f"inject={calls}:error={error}:when={when}"),
@@ -53,7 +53,7 @@ def test_a_limit_that_the_descriptors_do_not_allow_is_refused(mode):
 
 
 def test_sixty_four_descriptors(serve, figures):
-    """The limit is lowered under a running server, so that it runs out of them in the midst of serving."""
+    """Lower the limit of a running server, so that it runs out of descriptors while it is serving."""
     server = serve()
     pid = server.process.pid
     run_tool("prlimit", "--pid", pid, "--nofile=64:")
@@ -67,20 +67,24 @@ def test_sixty_four_descriptors(serve, figures):
         assert 30 <= served < 64
         began, used = monotonic(), cpu_seconds(pid)
         pause(5.0)
-        figures.hold("processor while starved (%)", 100 * (cpu_seconds(pid) - used) / (monotonic() - began), most=5)
-        # Those who are in are served all the while.
+        figures.hold(
+            "processor use while short of descriptors (%)",
+            100 * (cpu_seconds(pid) - used) / (monotonic() - began),
+            most=5,
+        )
+        # Connected peers are served all the while.
         assert [peer.read(5) for peer in peers[:served]] == [b"hello"] * served
         began = monotonic()
         for peer in peers[:served]:
             peer.close()
-        # With descriptors to be had again, all others are.
+        # Once descriptors are free again, so are the others.
         for peer in peers[served:]:
             assert peer.read(5) == b"hello"
         figures.hold("full service after (s)", monotonic() - began, most=1)
     summary_lines = [json.loads(line) for line in lines_until_stopped(server)]
     warned = [line["timestamp"] for line in summary_lines if line["event"] == "cannot accept for now"]
     apart = [_seconds(later) - _seconds(earlier) for earlier, later in pairwise(warned)]
-    figures.hold("least time between two log lines about it (s)", min(apart), least=0.99)
+    figures.hold("shortest time between two log lines about it (s)", min(apart), least=0.99)
 
 
 def _seconds(timestamp: str) -> float:
@@ -96,8 +100,8 @@ def lines_until_stopped(server: Program) -> list[str]:
 # -- threads
 
 
-def test_no_more_threads_to_be_had(mode, figures):
-    """From some number on, clone(2) fails. The counter runs for each thread by itself; here it is the acceptor's."""
+def test_no_more_threads_can_be_started(mode, figures):
+    """From some number on, clone(2) fails. strace counts the calls of each thread; here it is the acceptor's count."""
     prefix = inject("clone,clone3", "EAGAIN", "20+")
     with Under(prefix, "--mode", mode, "--workers", 4, "--max-connections", 30) as server, ExitStack() as stack:
         peers, refused = [], 0
@@ -111,15 +115,15 @@ def test_no_more_threads_to_be_had(mode, figures):
             if len(peers) == 29:
                 break
         figures.note("served and refused", f"{len(peers)} and {refused}")
-        # A peer sees its end a moment before it is counted.
+        # A peer sees the end of its connection just before it is counted.
         assert eventually(lambda: stats_of(server)["active"] == len(peers))
         stats = stats_of(server)
         assert stats["accepted"] == stats["active"] + sum(stats["closed"].values())
         assert (stats["active"], stats["closed"]["killed"]) == (len(peers), refused)
         if mode == "threads":
             assert len(peers) == 19
-            assert refused == 41, "more than there are slots: each was given back"
-            # A thread that is idle again serves the next.
+            assert refused == 41, "more than there are slots, so each slot was released"
+            # A thread that becomes idle serves the next connection.
             peers.pop().close()
             assert eventually(lambda: stats_of(server)["active"] == len(peers))
             with Peer(("127.0.0.1", server.port)) as peer:
@@ -147,7 +151,7 @@ def test_accept_fails_for_a_while(mode, error, figures):
 
 
 @pytest.mark.parametrize("error", ["EINVAL", "EBADF"])
-def test_accept_fails_for_good(mode, error):
+def test_accept_fails_permanently(mode, error):
     with Under(inject("accept4", error, "1+"), "--mode", mode) as server:
         with Peer(("127.0.0.1", server.port)) as peer:
             server.wait_for("cannot go on serving")
@@ -167,7 +171,7 @@ def free_port() -> int:
 
 @contextmanager
 def logging_to(path: str, mode: str) -> Iterator[tuple[str, int]]:
-    """Start a server whose log goes to a file, and yield its address once it listens."""
+    """Run a server whose log goes to a file; yield its address once it listens."""
     address = ("127.0.0.1", free_port())
     served = command("serve", "--port", address[1], "--mode", mode, "--log-format", "json")
     with Program(arguments=["sh", "-c", f'exec "$@" 2>{path}', "sh", *served]) as program:
@@ -178,7 +182,7 @@ def logging_to(path: str, mode: str) -> Iterator[tuple[str, int]]:
 
 
 def churn(address: tuple[str, int], connections: int) -> list[float]:
-    """Connect, exchange and leave so many times, and return how long each took; none may be lost."""
+    """Connect, exchange and leave that many times; return how long each took. No connection may be lost."""
     took = []
     for number in range(connections):
         began = monotonic()
@@ -193,44 +197,44 @@ def _median(values: list[float]) -> float:
     return sorted(values)[len(values) // 2]
 
 
-def beside(well: tuple[str, int], sick: tuple[str, int], figures) -> None:
-    """Compare a server with its twin whose log is in order, in interleaved rounds."""
-    rounds = [(p99(churn(well, 300)), p99(churn(sick, 300))) for _ in range(7)]
+def compare_with(healthy: tuple[str, int], impaired: tuple[str, int], figures) -> None:
+    """Compare a server with one whose log works, in interleaved rounds."""
+    rounds = [(p99(churn(healthy, 300)), p99(churn(impaired, 300))) for _ in range(7)]
     without, under = _median([one for one, _ in rounds]), _median([other for _, other in rounds])
-    figures.note("p99 of a connection with a log in order (ms)", without * 1000)
-    figures.hold("p99, times that", under / without, most=2)
+    figures.note("p99 of a connection with a working log (ms)", without * 1000)
+    figures.hold("p99, relative to that", under / without, most=2)
 
 
-def test_nobody_reads_the_log(mode, serve, figures):
-    """The pipe is full, then the queue, and then lines are dropped: lines, and not connections."""
-    sick = serve()
-    churn(sick.address, 20_000)
-    with logging_to("/dev/null", mode) as well:
-        beside(well, sick.address, figures)
-    summary = stop(sick)  # this reads it all
+def test_nothing_reads_the_log(mode, serve, figures):
+    """The pipe fills up, then the queue, then lines are dropped. Connections are not."""
+    impaired = serve()
+    churn(impaired.address, 20_000)
+    with logging_to("/dev/null", mode) as healthy:
+        compare_with(healthy, impaired.address, figures)
+    summary = stop(impaired)  # also reads the whole log
     figures.hold("connections lost", 20_000 + 2100 - summary["closed"]["eof"], most=0)
-    lines = [json.loads(line) for line in sick._read]
+    lines = [json.loads(line) for line in impaired._read]
     ended = sum(line["event"] == "connection ended" for line in lines)
-    told = sum(line["lines"] for line in lines if line["event"] == "log lines dropped")
-    figures.note("log lines written and dropped", f"{ended} and {told}")
-    assert told > 0
-    assert ended + told >= summary["accepted"]
+    dropped = sum(line["lines"] for line in lines if line["event"] == "log lines dropped")
+    figures.note("log lines written and dropped", f"{ended} and {dropped}")
+    assert dropped > 0
+    assert ended + dropped >= summary["accepted"]
 
 
 def test_the_reader_of_the_log_is_gone(mode, serve, figures):
-    sick = serve()
-    sick._output.close()
-    churn(sick.address, 1000)
-    with logging_to("/dev/null", mode) as well:
-        beside(well, sick.address, figures)
-    sick.process.terminate()
-    assert sick.process.wait(20) == 0
+    impaired = serve()
+    impaired._output.close()
+    churn(impaired.address, 1000)
+    with logging_to("/dev/null", mode) as healthy:
+        compare_with(healthy, impaired.address, figures)
+    impaired.process.terminate()
+    assert impaired.process.wait(20) == 0
 
 
 def test_the_disk_of_the_log_is_full(mode, figures):
-    with logging_to("/dev/null", mode) as well, logging_to("/dev/full", mode) as sick:
-        churn(sick, 1000)
-        beside(well, sick, figures)
+    with logging_to("/dev/null", mode) as healthy, logging_to("/dev/full", mode) as impaired:
+        churn(impaired, 1000)
+        compare_with(healthy, impaired, figures)
 
 
 def _listens(address: tuple[str, int]) -> bool:
@@ -247,7 +251,7 @@ def test_a_bad_value_of_any_kind_is_one_line(mode):
 
 
 def test_the_server_that_measures_is_the_one_that_was_started():
-    """The kit's own promise: figures are of the process that serves, also below another program."""
+    """A test of the kit: figures are those of the serving process, even if another program started it."""
     with Under(inject("accept4", "EMFILE", "1..1")) as server, Peer(("127.0.0.1", server.port)) as peer:
         assert peer.exchange(b"x") == b"x"
         assert b"strace" not in Path(f"/proc/{server.process.pid}/cmdline").read_bytes()

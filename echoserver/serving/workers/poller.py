@@ -1,60 +1,54 @@
-"""The poller: one thread that parks idle connections in an epoll set and sees which of them are ready.
+"""The poller: one thread that watches the idle connections in an epoll set and sees which of them are ready.
 
-Who owns what. The set of parked connections belongs to the poller thread: it alone enters, finds, strikes and closes
-them. The others talk to it through queues (`_arrivals`, `_departures`, `_resting`, `_hurried`) and ring a bell. A
-connection on the ready queue is disarmed in the epoll set (`EPOLLONESHOT`), so it is there once at most; it belongs to
-the worker that takes it off, until that worker gives it back. One that its rate limit lets pause is the poller's, which
-has it in a heap of resume times and polls no longer than until the first of them; it stays disarmed.
+What belongs to whom. The table of connections belongs to the poller thread: it alone adds, finds, removes and closes
+them. Other threads talk to it through queues (`_arrivals`, `_returned`, `_woken`) and a waker. A connection on the
+ready queue is disarmed in the epoll set (`EPOLLONESHOT`), so it is there once at most. It belongs to the worker that
+takes it off until that worker gives it back. One that pauses for its rate limit belongs to the poller, which keeps it
+disarmed in a heap of due times and polls no longer than until the first of them.
 
-The interleavings that this has to survive:
+The interleavings to survive:
 
 * An event for a connection that has ended. Epoll hands out events in batches, and a connection may end while a later
-  event of the same batch still names its descriptor. The poller strikes it from `_parked` when it ends, so the late
+  event of the same batch still names its descriptor. The poller removes it from the table when it ends, so the late
   event finds nothing.
-* A descriptor number used again. New connections enter between batches only, so within a batch a number means one
+* A descriptor number used again. New connections are added between batches only, so within a batch a number means one
   connection. A socket leaves the epoll set before it is closed, so no event of the old one can follow.
-* Another thread ends a connection (the janitor, a drain) while a worker serves it. That only shuts the socket down; it
-  is closed by the poller alone, after the worker has given it back. Shut down while disarmed, it reports so as soon as
-  it is armed.
-* Another thread ends a connection that pauses. It hurries it, after it has asked it to end; the poller looks for a
-  request to end after it has let a connection pause. Whichever comes second sees the other.
-* A drain while the queue is full. The poller waits for a place, the workers make some, each connection reports once
-  more that its input has ended, and leaves.
-* A stop while every worker is held by its handler. The poller no longer waits for a place, settles what nobody holds,
-  and goes. A worker that comes back later finds it gone and settles its connection itself; a lock decides who does.
+* Another thread ends a connection (the janitor, a drain) while a worker serves it. That only shuts the socket down; the
+  poller alone closes it, after the worker has given it back. A socket shut down while disarmed reports so as soon as it
+  is armed.
+* Another thread ends a connection that pauses. It wakes the connection after asking it to end; the poller looks for a
+  request to end after letting a connection pause. Whichever comes second sees the other.
+* A stop while every worker is held by its handler. The poller waits for no place, serves what no worker holds to its
+  end, and ends. A worker that returns later finds it gone and ends its connection itself; a lock decides which of the
+  two does.
+* A handler closes the descriptor of another connection, and the number is given to a new one. The new connection takes
+  the place in the table, and the old one, of which epoll would never tell, is ended without closing the number again.
 """
 
 from __future__ import annotations
 
-import os
-import select
-from collections.abc import Callable
-from functools import partial
-from queue import Empty, SimpleQueue
+from collections.abc import Iterator
+from queue import SimpleQueue
 from threading import Event, Lock, Thread, get_ident
 from time import monotonic
+from typing import TypeVar
 
 from echoserver.clock import Deadline
 from echoserver.net.buffer import ReceiveBuffer
+from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
-from echoserver.serving.affinity import Cores
-from echoserver.serving.connection import Connection, hold_back_sigpipe
-from echoserver.serving.nonblocking import NonBlockingConnection, Wants
-from echoserver.serving.rate import Pauses
+from echoserver.serving.affinity import Affinity
+from echoserver.serving.connection import Connection
+from echoserver.serving.interest import Interest
+from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.nonblocking import NonBlockingDriver
+from echoserver.serving.sigpipe import hold_back_sigpipe
+from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.ready import ReadyQueue
+from echoserver.serving.workers.timers import TimerHeap
 
+T = TypeVar("T")
 _EVENTS_A_BATCH = 512
-_EVENTS = (
-    # Who pauses is told of nothing but, once, of its end.
-    {Wants.READ: select.EPOLLIN, Wants.WRITE: select.EPOLLOUT, Wants.PAUSE: select.EPOLLONESHOT}
-    if hasattr(select, "epoll")
-    else {}
-)
-
-
-def can_poll() -> bool:
-    """Return whether this platform has epoll(7)."""
-    return bool(_EVENTS)
 
 
 class Poller:
@@ -63,250 +57,244 @@ class Poller:
     Parameters
     ----------
     ready:
-        Where a connection that is readable waits for a worker; `None` serves its turn in this thread.
+        Where a connection that is ready waits for a worker; `None` serves its event in this thread.
     limited:
         Whether connections have a rate limit, and so may pause.
-    settle:
-        Takes over a connection that has ended: lingers with it or closes it.
-    cores:
+    lifecycle:
+        Takes over connections that have been served.
+    affinity:
         Where the thread runs.
-    fail:
-        Is told what ended the poller, without which nobody is served.
 
     """
 
-    def __init__(
-        self,
-        ready: ReadyQueue | None,
-        *,
-        limited: bool,
-        settle: Callable[[Connection], None],
-        cores: Cores,
-        fail: Callable[[BaseException], None],
-    ) -> None:
+    def __init__(self, ready: ReadyQueue | None, *, limited: bool, lifecycle: Lifecycle, affinity: Affinity) -> None:
         self._ready = ready
-        self._settle = settle
-        self._cores = cores
-        self._fail = fail
+        self._lifecycle = lifecycle
+        self._affinity = affinity
         self.stopping = Event()
-        """Set by the workers mode when it stops: replace nobody, wait for no place on the queue."""
-        self.turns = 0
-        """How many it served itself; written by this thread alone."""
-        self._arrivals: SimpleQueue[NonBlockingConnection] = SimpleQueue()
-        self._departures: SimpleQueue[NonBlockingConnection] = SimpleQueue()
-        self._resting: SimpleQueue[NonBlockingConnection] = SimpleQueue()
-        self._hurried: SimpleQueue[NonBlockingConnection] = SimpleQueue()
+        """Set when the workers mode stops: replace no worker, wait for no place on the queue."""
+        self.events = 0
+        """How many this thread has served itself; written by this thread alone."""
+        self._arrivals: SimpleQueue[Connection] = SimpleQueue()
+        self._returned: SimpleQueue[tuple[NonBlockingDriver, Interest]] = SimpleQueue()
+        self._woken: SimpleQueue[Connection] = SimpleQueue()
         self.thread = Thread(target=self._run, name="poller", daemon=True)
-        self._bell = -1
+        self._opened = False
         # The poller thread's own.
         self._buffer = ReceiveBuffer()
-        self._parked: dict[int, NonBlockingConnection] = {}
-        self._pauses: Pauses[NonBlockingConnection] | None = Pauses() if limited else None
-        # Guards `_gone`: who settles a connection that a worker gives back.
+        self._drivers: dict[int, NonBlockingDriver] = {}
+        self._timers: TimerHeap[NonBlockingDriver] | None = TimerHeap() if limited else None
+        # Guards `_gone` and `queued` of each driver: who ends a connection that a worker gives back. A worker clears
+        # `queued` and arms the connection under one hold of it.
         self._lock = Lock()
         self._gone = False
 
     def open(self) -> None:
         """Make what the thread polls; `close` gives it back."""
-        self._epoll = select.epoll()
+        self._set = EpollSet(one_shot=self._ready is not None)
         try:
-            self._bell = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+            self._waker = Waker()
         except BaseException:
-            self._epoll.close()
+            self._set.close()
             raise
-        self._epoll.register(self._bell, select.EPOLLIN)
+        self._set.watch(self._waker.fileno())
+        self._opened = True
 
     def stop(self, deadline: Deadline) -> None:
         """Wait for the thread to end, now that `stopping` is set."""
         if self.thread.ident is not None:
-            self.ring()
+            self._waker.wake()
             self.thread.join(deadline.timeout())
 
     def close(self) -> None:
         """Close what `open` made, unless the thread is still alive and needs it."""
-        if self._bell >= 0 and not self.thread.is_alive():
+        if self._opened and not self.thread.is_alive():
             with self._lock:
                 self._gone = True
-            self._epoll.close()
-            os.close(self._bell)
-            self._bell = -1
+            self._set.close()
+            self._waker.close()
 
-    def ring(self) -> None:
-        """Wake the thread; from any other."""
-        os.eventfd_write(self._bell, 1)
-
-    def assign(self, connection: NonBlockingConnection) -> None:
-        """Give the poller a new connection; from any thread."""
-        if connection.limited:
-            connection.when_ended(partial(self.hurry, connection))
+    def assign(self, connection: Connection) -> None:
+        """Give the poller a new connection."""
+        connection.wake_with(self)
         self._arrivals.put(connection)
-        self.ring()
+        self._waker.wake()
 
-    def hurry(self, connection: NonBlockingConnection) -> None:
-        """End the pause that a connection may be in, because it has been asked to end; from any thread."""
+    def wake(self, connection: Connection) -> None:
+        """Have the poller look at a connection that waits for something other than its socket."""
+        self._woken.put(connection)
+        self._waker.wake()
+
+    def give_back(self, driver: NonBlockingDriver, interest: Interest, buffer: ReceiveBuffer) -> None:
+        """Take a connection back from the worker that has served it, and which must not touch it any more."""
         with self._lock:
             if not self._gone:
-                self._hurried.put(connection)
-                self.ring()
-
-    def give_back(self, connection: NonBlockingConnection, wants: Wants, buffer: ReceiveBuffer) -> None:
-        """Take a connection back from the worker that served it a turn, and which must not touch it any more."""
-        with self._lock:
-            if not self._gone:
-                if wants is Wants.NOTHING:
-                    self._departures.put(connection)
-                    self.ring()
-                elif wants is Wants.PAUSE:  # it is disarmed, and stays so
-                    self._resting.put(connection)
-                    self.ring()
-                else:
-                    self._park(connection, wants)
+                driver.queued = False
+                if interest in (Interest.READ, Interest.WRITE) and self._set.arm(driver, interest):
+                    return
+                self._returned.put((driver, interest))
+                self._waker.wake()
                 return
-        # The handler was given up by `stop`, and comes back after all. Its connection has been cut: the next turn is
+        # `stop` had given the handler up, and it has returned after all. Its connection has been cut: the next event is
         # the last.
-        while wants is not Wants.NOTHING:
-            wants = connection.turn(buffer)
-        self._settle(connection)
-
-    def give_up(self, connection: NonBlockingConnection, error: BaseException) -> None:
-        """Take a connection from a worker that dies of it: disarmed, it would never be looked at again."""
-        connection.reason, connection.error = CloseReason.KILLED, error
-        with self._lock:
-            if not self._gone:
-                self._departures.put(connection)
-                self.ring()
-                return
-        self._settle(connection)
-
-    def _park(self, connection: NonBlockingConnection, wants: Wants) -> None:
-        """Arm a connection for its next turn; it belongs to the poller when this returns, or to whom that gives it."""
-        events = _EVENTS[wants] | (0 if self._ready is None else select.EPOLLONESHOT)
-        first = connection.parked_for is Wants.NOTHING
-        connection.parked_for = wants
-        if first:
-            # Not before the first turn: even without an event asked for, epoll would report a hang-up, and so queue it
-            # twice.
-            try:
-                self._epoll.register(connection.fileno(), events)
-            except OSError:  # epoll_ctl(2), ENOSPC: no more watches
-                connection.parked_for = Wants.NOTHING
-                raise
-        else:
-            self._epoll.modify(connection.fileno(), events)
+        while interest is not Interest.NOTHING:
+            interest = driver.on_ready(buffer)
+        self._lifecycle.begin_close(driver.connection)
 
     # -- from here on, the poller thread
 
     def _run(self) -> None:
         try:
             hold_back_sigpipe()
-            self._cores.share()
+            self._affinity.pin()
             self._poll()
-            self._leave()
-        except BaseException as error:  # noqa: BLE001 - a defect; without a poller nobody is served, so the server must end
-            self._fail(error)
+            self._shut_down()
+        except BaseException as error:  # noqa: BLE001 - a defect; without a poller nothing is served, so the server must end
+            self._lifecycle.fail(error)
 
     def _poll(self) -> None:
-        poll, parked, ready, pauses = self._epoll.poll, self._parked, self._ready, self._pauses
-        buffer = self._buffer
-        while not self.stopping.is_set():
-            events = poll(-1 if pauses is None else pauses.timeout(monotonic()), _EVENTS_A_BATCH)
-            rung = False
+        """Wait for events and serve them, until the server stops."""
+        poll, drivers, ready, timers = self._set.poll, self._drivers, self._ready, self._timers
+        buffer, waker, stopping = self._buffer, self._waker.fileno(), self.stopping
+        while not stopping.is_set():
+            events = poll(-1 if timers is None else timers.timeout(monotonic()), _EVENTS_A_BATCH)
+            woken = False
             for descriptor, _ in events:
-                connection = parked.get(descriptor)
-                if connection is None:
-                    # The bell, or a late event of a connection that ended earlier in this batch.
-                    rung = rung or descriptor == self._bell
-                elif ready is not None:
-                    ready.put(connection, self.stopping)
-                elif (wants := connection.turn(buffer)) is not connection.parked_for:
-                    self._park_or_strike(connection, wants)
-            connection = None  # or it, and its handler, would live until the next event
+                driver = drivers.get(descriptor)
+                if driver is None:
+                    # The waker, or a late event of a connection that ended earlier in this batch.
+                    woken = woken or descriptor == waker
+                    continue
+                try:
+                    if ready is not None:
+                        if not driver.queued:  # as it may be since it was woken; giving it back arms it again
+                            self._queue(driver)
+                    elif (interest := driver.on_ready(buffer)) is not driver.registered:
+                        self._update(driver, interest)
+                except MemoryError as error:  # it costs this connection, and not the others of the batch
+                    self._kill(driver, error)
+            driver = None  # or it, and its handler, would live until the next event
             if ready is None:
-                self.turns += len(events) - rung
-            if rung:
+                self.events += len(events) - woken
+            if woken:
                 # After the batch, so that within it a descriptor number means one connection.
-                os.eventfd_read(self._bell)
-                self._take_departures()
-                self._take_arrivals()
-            if pauses is not None:
-                self._take_pauses(pauses)
+                self._waker.clear()
+                self._take_messages()
+            if timers is not None:
+                self._take_due(timers)
 
-    def _take_pauses(self, pauses: Pauses[NonBlockingConnection]) -> None:
-        """Let connections pause, and let those go on whose time has come or who have been asked to end."""
-        while (connection := _next_of(self._resting)) is not None:
-            pauses.add(connection, connection.resume_at)
-            # Its end may have been asked for before it got here, and so in vain.
-            if connection.ending is not None:
-                self._hurried.put(connection)
-        due = pauses.take_due(monotonic())
-        while (connection := _next_of(self._hurried)) is not None:
-            if connection in pauses:
-                pauses.discard(connection)
-                due.append(connection)
-        for connection in due:
+    def _queue(self, driver: NonBlockingDriver) -> None:
+        """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
+        assert self._ready is not None
+        driver.queued = True
+        if not self._ready.put(driver, self.stopping):
+            driver.queued = False
+            self._serve_to_end(driver)
+
+    def _update(self, driver: NonBlockingDriver, interest: Interest) -> None:
+        """Have a connection wait for what it asks for, or let it go."""
+        if interest is Interest.PAUSE and self._timers is not None:
+            self._timers.add(driver, driver.resume_at)
+        if interest is Interest.NOTHING or not self._set.arm(driver, interest):
+            self._remove(driver)
+
+    def _remove(self, driver: NonBlockingDriver) -> None:
+        """Let a connection go that has ended: out of the epoll set, and only then closed."""
+        if self._drivers.get(driver.connection.transport.fileno()) is driver:
+            del self._drivers[driver.connection.transport.fileno()]
+        self._set.remove(driver)
+        if self._timers is not None:
+            self._timers.discard(driver)
+        self._lifecycle.begin_close(driver.connection)
+
+    def _serve(self, driver: NonBlockingDriver) -> None:
+        """Serve an event that epoll has not told of: the first, the end of a pause, or a request to end."""
+        try:
             if self._ready is None:
-                self.turns += 1
-                self._park_or_strike(connection, connection.turn(self._buffer))
+                self._update(driver, driver.on_ready(self._buffer))
             else:
-                self._ready.put(connection, self.stopping)
+                self._queue(driver)
+        except MemoryError as error:
+            self._kill(driver, error)
 
-    def _leave(self) -> None:
-        """Settle what is left when the server stops with its workers stuck: all of it has been cut."""
+    def _serve_to_end(self, driver: NonBlockingDriver) -> None:
+        """Serve a connection that has been cut until it has ended."""
+        driver.connection.end(CloseReason.CUT)
+        while driver.on_ready(self._buffer) is not Interest.NOTHING:
+            pass
+        self._remove(driver)
+
+    def _take_messages(self) -> None:
+        """Act on everything that other threads have said."""
+        for driver, interest in _take_all(self._returned):
+            if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
+                self._timers.add(driver, driver.resume_at)
+                # It may have been asked to end before it got here, when waking it had no effect.
+                if driver.connection.ending is not None:
+                    self._woken.put(driver.connection)
+            else:
+                self._remove(driver)
+        for connection in _take_all(self._arrivals):
+            self._begin(connection)
+        for connection in _take_all(self._woken):
+            self._resume(connection)
+
+    def _begin(self, connection: Connection) -> None:
+        """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
+        connection.served_by = get_ident()
+        descriptor = connection.transport.fileno()
+        lost = self._drivers.get(descriptor)
+        try:
+            driver = self._drivers[descriptor] = NonBlockingDriver(connection)
+        except MemoryError as error:
+            connection.failed(CloseReason.KILLED, error)
+            self._lifecycle.begin_close(connection)
+            return
+        if lost is not None:
+            self._lose(lost)
+        self._serve(driver)
+
+    def _lose(self, driver: NonBlockingDriver) -> None:
+        """End a connection whose descriptor a handler has closed, and whose number belongs to another one by now."""
+        driver.registered = Interest.NOTHING
+        driver.connection.transport.forget()
+        if not driver.queued:  # or the worker that has it finds its socket gone, and gives it back
+            self._kill(driver, OSError("a handler has closed the descriptor of this connection"))
+
+    def _kill(self, driver: NonBlockingDriver, error: Exception) -> None:
+        """End a connection that cannot be served any longer."""
+        driver.queued = False
+        driver.connection.failed(CloseReason.KILLED, error)
+        self._remove(driver)
+
+    def _resume(self, connection: Connection) -> None:
+        """Serve a connection that has been asked to end, and to which no event comes."""
+        driver = self._drivers.get(connection.transport.fileno())
+        with self._lock:
+            if driver is None or driver.connection is not connection or driver.queued:
+                return
+        if self._timers is not None:
+            self._timers.discard(driver)
+        self._serve(driver)
+
+    def _take_due(self, timers: TimerHeap[NonBlockingDriver]) -> None:
+        """Serve the connections whose pause is over."""
+        for driver in timers.take_due(monotonic()):
+            if self._ready is None:
+                self.events += 1
+            self._serve(driver)
+
+    def _shut_down(self) -> None:
+        """Serve what is left to its end, when the server stops with its workers stuck. All of it has been cut."""
         with self._lock:
             self._gone = True
-        # From here on a worker that comes back settles its connection itself. What the others had before:
-        for descriptor, _ in self._epoll.poll(0, max(1, len(self._parked))):
-            if descriptor in self._parked:
-                self._finish_off(self._parked[descriptor])
-        self._take_departures()
-        if self._pauses is not None:
-            while (resting := _next_of(self._resting)) is not None:
-                self._pauses.add(resting, 0.0)
-            for resting in self._pauses.take_all():
-                self._finish_off(resting)
-        while self._ready is not None and (queued := self._ready.take_left()) is not None:
-            self._finish_off(queued)
-
-    def _finish_off(self, connection: NonBlockingConnection) -> None:
-        while connection.turn(self._buffer) is not Wants.NOTHING:
-            pass
-        self._strike(connection)
-
-    def _take_arrivals(self) -> None:
-        ident = get_ident()
-        while (connection := _next_of(self._arrivals)) is not None:
-            connection.served_by = ident
-            self._parked[connection.fileno()] = connection
-            # The handler may want to speak first, so the first turn comes without an event.
-            if self._ready is None:
-                self._park_or_strike(connection, connection.turn(self._buffer))
-            else:
-                self._ready.put(connection, self.stopping)
-
-    def _take_departures(self) -> None:
-        while (connection := _next_of(self._departures)) is not None:
-            self._strike(connection)
-
-    def _strike(self, connection: NonBlockingConnection) -> None:
-        """Let a connection go that has ended: out of the set, and only then closed."""
-        del self._parked[connection.fileno()]
-        if connection.parked_for is not Wants.NOTHING:
-            self._epoll.unregister(connection.fileno())
-        if self._pauses is not None:
-            self._pauses.discard(connection)
-        self._settle(connection)
-
-    def _park_or_strike(self, connection: NonBlockingConnection, wants: Wants) -> None:
-        if wants is Wants.NOTHING:
-            self._strike(connection)
-            return
-        if wants is Wants.PAUSE and self._pauses is not None:
-            self._pauses.add(connection, connection.resume_at)
-        self._park(connection, wants)
+        # From here on a worker that returns ends its connection itself.
+        self._take_messages()
+        queued = [] if self._ready is None else self._ready.take_left()
+        for driver in [driver for driver in self._drivers.values() if not driver.queued] + queued:
+            self._serve_to_end(driver)
 
 
-def _next_of(queue: SimpleQueue[NonBlockingConnection]) -> NonBlockingConnection | None:
-    try:
-        return queue.get_nowait()
-    except Empty:
-        return None
+def _take_all(queue: SimpleQueue[T]) -> Iterator[T]:
+    while not queue.empty():  # true until this thread, which alone takes from it, has taken the last one
+        yield queue.get_nowait()

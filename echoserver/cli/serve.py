@@ -1,0 +1,45 @@
+"""The command `echoserver serve`."""
+
+from __future__ import annotations
+
+import click
+
+from echoserver.cli.options import Given, config_options, load
+from echoserver.errors import ConfigError
+from echoserver.observe.logs import LogWriter
+from echoserver.process.descriptors import make_room
+from echoserver.process.run import run
+from echoserver.process.shortage import shortage_as_error
+from echoserver.process.signals import signals_as_events
+from echoserver.process.uncaught import uncaught_errors_to
+from echoserver.server import Server
+from echoserver.serving.interpreter import take_charge_of_threads
+
+_STANDARD_ERROR = 2
+_LOG_CLOSE_SECONDS = 1.0
+
+
+@click.command("serve", epilog="Example: echoserver serve --host 0.0.0.0 --port 9000 --handler upper")
+@config_options
+def command(**given: Given) -> None:
+    """Serve until SIGTERM, SIGINT or SIGHUP, then let open connections get their replies. A second signal cuts them.
+
+    SIGUSR1 logs the counters, the connections and the threads. Each option can also be set in the environment
+    (ECHOSERVER_PORT and so on) or in a TOML file; flags override the environment, which overrides the file.
+    """
+    loaded = load(given)
+    with shortage_as_error():
+        writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
+    try:
+        make_room(loaded.config.max_connections)
+        take_charge_of_threads()
+        with shortage_as_error():
+            server = Server(loaded.config, log=writer.logger)
+        with signals_as_events() as inbox, uncaught_errors_to(writer.logger, inbox.post):
+            with shortage_as_error():
+                server.start()
+            run(server, writer, inbox)
+    except ConfigError as error:
+        raise loaded.locate(error) from None
+    finally:
+        writer.close(_LOG_CLOSE_SECONDS)

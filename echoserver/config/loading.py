@@ -1,0 +1,138 @@
+"""How flags, the environment and a file become one `ServerConfig`.
+
+A flag overrides an `ECHOSERVER_...` variable, which overrides the TOML file, which overrides the default.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from echoserver.config.schema import ServerConfig, options
+from echoserver.config.values import shown
+from echoserver.errors import ConfigError
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+ENVIRONMENT = "ECHOSERVER_"
+# Variables that Kubernetes adds to a container for each Service named "echoserver" or "echoserver-...". They are not
+# options.
+_SERVICE_LINK = re.compile(r"(.+_)?(SERVICE_(HOST|PORT(_.+)?)|PORT_\d+_(TCP|UDP|SCTP)(_.+)?)")
+_SERVICE_URL = re.compile(r"(tcp|udp|sctp)://")
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedConfig:
+    """A configuration, and where the value of each option came from."""
+
+    config: ServerConfig
+    origins: Mapping[str, str]
+
+    def locate(self, error: ConfigError) -> ConfigError:
+        """Return the error with the origin of the value at fault."""
+        return _located(error, self.origins)
+
+
+def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[str, str]) -> LoadedConfig:
+    """Combine flags, environment and file into a configuration.
+
+    Parameters
+    ----------
+    flags:
+        The texts from the command line by option name, including `config`, the path of the file. An option that can be
+        given more than once has a sequence of texts.
+    environment:
+        The process's environment.
+
+    Raises
+    ------
+    ConfigError
+        A value, a key or the file is refused. The message names the key, its origin and what is allowed.
+
+    """
+    kinds = {name: option.kind for name, option in options()}
+    values: dict[str, Any] = {}
+    origins = {name: "default" for name, _ in options()}
+    variables = _our_variables(environment)
+    path = flags.get("config", variables.get("config"))
+    if path is not None:
+        path = str(path)
+        for key, value in _read_file(path, "--config" if "config" in flags else ENVIRONMENT + "CONFIG").items():
+            values[key] = _read(key, value, kinds[key].load, f"{key} in {path}")
+            origins[key] = path
+    for key, text in variables.items():
+        if key != "config":
+            origins[key] = ENVIRONMENT + key.upper()
+            values[key] = _read(key, text, kinds[key].parse, origins[key])
+    for key, given in flags.items():
+        if key != "config":
+            origins[key] = flag_of(key)
+            read: Callable[[Any], Any] = kinds[key].parse if isinstance(given, str) else kinds[key].parse_all
+            values[key] = _read(key, given, read, origins[key])
+    try:
+        return LoadedConfig(ServerConfig(**values), origins)
+    except ConfigError as error:  # each value is allowed, but two of them conflict
+        raise _located(error, origins) from None
+
+
+def _located(error: ConfigError, origins: Mapping[str, str]) -> ConfigError:
+    if error.origin or error.key is None or (origin := origins[error.key]) == "default":
+        return error
+    where = origin if origin.startswith(("--", ENVIRONMENT)) else f"{error.key} ({origin})"
+    return ConfigError(error.problem, key=error.key, origin=where)
+
+
+def flag_of(key: str) -> str:
+    """Return the command-line flag of an option. That of a table is singular: it adds one entry."""
+    return "--" + ("handler_option" if key == "handler_options" else key).replace("_", "-")
+
+
+def _our_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    known = {"CONFIG": "config", **{name.upper(): name for name, _ in options()}}
+    found = {}
+    for variable, text in environment.items():
+        name = variable.removeprefix(ENVIRONMENT)
+        if name == variable or not text or _SERVICE_LINK.fullmatch(name) or _SERVICE_URL.match(text):
+            continue
+        if name not in known:
+            raise ConfigError(
+                f"there is no such option; {_did_you_mean(name.lower(), list(known.values()))}", origin=variable
+            )
+        found[known[name]] = text
+    return found
+
+
+def _read_file(path: str, told_by: str) -> dict[str, Any]:
+    import tomllib  # imported here because most servers start without a file
+
+    try:
+        with open(path, "rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise ConfigError(f"can't read {path!r}: {error.strerror}; must be a TOML file", origin=told_by) from None
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"not a TOML file: byte {error.start} is not UTF-8", origin=path) from None
+    except (ValueError, RecursionError) as error:  # besides its own errors, tomllib raises those of int()
+        raise ConfigError(f"not a TOML file: {' '.join(str(error).split())}", origin=path) from None
+    known = [name for name, _ in options()]
+    for key in table:
+        if key not in known:
+            raise ConfigError(f"unknown key {shown(key)}; {_did_you_mean(key, known)}", origin=path)
+    return table
+
+
+def _read(key: str, value: T, read: Callable[[T], V], origin: str) -> V:
+    try:
+        return read(value)
+    except ValueError as error:
+        raise ConfigError(f"{shown(value)} is refused: must be {error}", key=key, origin=origin) from None
+
+
+def _did_you_mean(key: str, known: list[str]) -> str:
+    import difflib  # needed only for an error
+
+    near = difflib.get_close_matches(key, known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known)

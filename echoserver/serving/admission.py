@@ -1,0 +1,119 @@
+"""Admission: who may be served, and what each connection occupies while it is.
+
+How many connections may be open is decided here and nowhere else. A `Lease` stands for one place. It is taken before
+the accept, grows with what the connection occupies (an entry for its host, one in the registry, one in the metrics),
+and its `release` gives all of that back. Nothing else does.
+"""
+
+from __future__ import annotations
+
+from threading import BoundedSemaphore
+
+from echoserver.config import ServerConfig
+from echoserver.net.waker import Waker
+from echoserver.observe.metrics import CloseReason, Metrics
+from echoserver.serving.connection import Connection
+from echoserver.serving.hosts import HostLimit
+from echoserver.serving.registry import ConnectionRegistry
+
+
+class Admission:
+    """The places of one server.
+
+    Parameters
+    ----------
+    config:
+        How many connections there may be, in all and from one host.
+    metrics:
+        Where connections are counted.
+    registry:
+        Where open connections are found.
+
+    """
+
+    def __init__(self, config: ServerConfig, metrics: Metrics, registry: ConnectionRegistry) -> None:
+        self.metrics = metrics
+        self.registry = registry
+        self.slots = BoundedSemaphore(config.max_connections)
+        """How many connections may be open. Bounded: one release too many is an error, and not an extra place."""
+        per_host = config.max_connections_per_host
+        self.hosts = HostLimit(per_host, config.trusted) if per_host else None
+        self.waker: Waker | None = None
+        """Wakes the acceptor where it waits for a place; set before it starts."""
+        self.place_wanted = False
+        """Whether the acceptor waits for a place; written by the acceptor, see `Acceptor._wait_for_place`."""
+
+    def take_place(self) -> Lease | None:
+        """Return a lease with one place, or `None` where there is none."""
+        if not self.slots.acquire(blocking=False):
+            return None
+        try:
+            return Lease(self)
+        except BaseException:  # no memory
+            self.slots.release()
+            raise
+
+
+class Lease:
+    """What one connection occupies. It belongs to the connection, and before that to the acceptor.
+
+    Several threads may come to end a connection. `fold` returns true to one of them, and that one calls `release`.
+    """
+
+    __slots__ = ("_admission", "_connection", "_host")
+
+    def __init__(self, admission: Admission) -> None:
+        self._admission: Admission | None = admission
+        self._host: str | None = None
+        self._connection: Connection | None = None
+
+    def enter_host(self, host: str) -> bool:
+        """Count a connection of this host; return false, counting nothing, where the host already has its share."""
+        assert self._admission is not None
+        hosts = self._admission.hosts
+        if hosts is None:
+            return True
+        if not hosts.enter(host):
+            return False
+        self._host = host
+        return True
+
+    def enter(self, connection: Connection) -> None:
+        """Enter a connection in the metrics and the registry, before it is given to a thread.
+
+        It may end before that call returns.
+        """
+        assert self._admission is not None
+        metrics, registry = self._admission.metrics, self._admission.registry
+        metrics.opened(connection.stats)
+        try:
+            registry.add(connection)
+        except BaseException:  # no memory: counted, and gone at once
+            metrics.closed(connection.stats, CloseReason.KILLED)
+            raise
+        self._connection = connection
+
+    def fold(self, reason: CloseReason) -> bool:
+        """Count the end of the connection, once; return whether this call did.
+
+        `release` follows, from whoever this returned true to. Between the two the connection is logged, so that a drain
+        that sees the registry empty prints totals that are complete.
+        """
+        admission, connection = self._admission, self._connection
+        return admission is not None and connection is not None and admission.metrics.closed(connection.stats, reason)
+
+    def release(self) -> None:
+        """Give back everything that the lease holds. A second call does nothing."""
+        admission, self._admission = self._admission, None
+        if admission is None:
+            return
+        try:
+            if self._connection is not None:
+                admission.registry.remove(self._connection)
+                self._connection = None
+            if self._host is not None and admission.hosts is not None:
+                admission.hosts.leave(self._host)
+        finally:
+            admission.slots.release()
+            if admission.place_wanted and admission.waker is not None:
+                admission.waker.wake()

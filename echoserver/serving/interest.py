@@ -1,0 +1,16 @@
+"""What a connection waits for between two events."""
+
+from __future__ import annotations
+
+from enum import Enum, auto
+
+
+class Interest(Enum):
+    """What a connection waits for after an event."""
+
+    READ = auto()
+    WRITE = auto()
+    PAUSE = auto()
+    """The moment `resume_at`: its rate limit lets it receive nothing before."""
+    NOTHING = auto()
+    """It has ended: the connection's `reason` says how."""

@@ -1,0 +1,215 @@
+"""The life of a connection: admitted, served, closing, final.
+
+Every part of the server that a connection passes through gets this one object. The acceptor calls `admit`; whichever
+thread has served a connection calls `begin_close`; and `finalise` is the one place where a connection ends.
+"""
+
+from __future__ import annotations
+
+import socket
+import sys
+import threading
+from queue import SimpleQueue
+from threading import Event
+from time import monotonic
+from typing import Protocol
+
+from structlog.typing import FilteringBoundLogger
+
+from echoserver.clock import Throttle
+from echoserver.config.rates import Amount, Rate
+from echoserver.handlers import HandlerFactory
+from echoserver.net.splice import PipePool
+from echoserver.net.transport import PlainTransport
+from echoserver.observe.connection_log import log_end, log_stuck
+from echoserver.observe.metrics import CloseReason, Metrics
+from echoserver.serving.admission import Lease
+from echoserver.serving.connection import Connection
+from echoserver.serving.rate import TokenBucket
+from echoserver.serving.session import Session
+
+
+class Mode(Protocol):
+    """How connections get their threads: `ServingThreads` or `Workers`."""
+
+    blocking: bool
+
+    def assign(self, connection: Connection) -> None:
+        """Have a thread serve a connection."""
+
+
+class Recipe:
+    """What new connections are made of.
+
+    Parameters
+    ----------
+    factory:
+        Makes their handlers.
+    pipes:
+        Where they borrow pipes for bulk data; `None` copies all of it.
+    rate, burst:
+        How fast each may receive; a rate of 0 does not limit them, a burst of 0 is one second's worth.
+
+    """
+
+    def __init__(self, factory: HandlerFactory, pipes: PipePool | None, rate: Rate, burst: Amount) -> None:
+        self.factory = factory
+        self._pipes = pipes
+        self._rate = rate
+        self._burst = burst
+
+    def make(self, number: int, sock: socket.socket, address: object, lease: Lease) -> Connection:
+        """Return a new connection."""
+        rate, bucket = self._rate, None
+        if rate.count:
+            burst = self._burst.count or rate.count
+            bucket = TokenBucket(rate.count, burst, of_bytes=rate.of_bytes, now=monotonic())
+        session = Session(self.factory, address)
+        return Connection(number, address, PlainTransport(sock), session, lease, self._pipes, bucket)
+
+
+class Lifecycle:
+    """Begins and ends connections.
+
+    Parameters
+    ----------
+    recipe:
+        What connections are made of.
+    metrics:
+        Counts what is not the end of a connection: handlers that are stuck.
+    log:
+        Gets a line for each connection that has ended.
+
+    """
+
+    def __init__(self, recipe: Recipe, metrics: Metrics, log: FilteringBoundLogger) -> None:
+        self._recipe = recipe
+        self._metrics = metrics
+        self._log = log
+        self.mode: Mode | None = None
+        """Serves what is admitted; set before the acceptor starts."""
+        self.lingering: SimpleQueue[Connection | None] = SimpleQueue()
+        """Serving threads to the janitor: linger with this connection; `None` ends it."""
+        self.over = Event()
+        """Set when the server has stopped, or cannot go on."""
+        self.failure: BaseException | None = None
+        """What the server cannot go on after; written before `over` is set."""
+        self._number = 0  # of the last connection; the acceptor thread's own
+        self._warn_unserved = Throttle(1.0)  # likewise
+
+    # -- the acceptor thread
+
+    def admit(self, sock: socket.socket, address: object, lease: Lease) -> Connection | None:
+        """Begin a connection: enter it everywhere and have it served.
+
+        A peer that cannot be served is closed. That costs this peer only.
+
+        Parameters
+        ----------
+        sock:
+            The accepted socket.
+        address:
+            The address of the peer, as `accept` returned it.
+        lease:
+            The place that the connection gets.
+
+        Returns
+        -------
+        Connection or None
+            The connection, which may have ended by now; `None` where there was no memory for one.
+
+        """
+        assert self.mode is not None, "set before the acceptor starts"
+        self._number += 1
+        try:
+            connection = self._recipe.make(self._number, sock, address, lease)
+            lease.enter(connection)
+        except Exception as error:  # noqa: BLE001 - no memory, or a defect: the acceptor has to go on
+            self._warn("cannot serve a connection", error)
+            sock.close()
+            lease.release()
+            return None
+        try:
+            connection.transport.set_blocking(self.mode.blocking)
+            self.mode.assign(connection)
+        except OSError as error:  # the peer has reset it already
+            connection.failed(CloseReason.RESET, error)
+            self.finalise(connection)
+        except Exception as error:  # noqa: BLE001 - the system starts no more threads, or as above
+            self._warn("cannot serve a connection", error)
+            connection.reason = CloseReason.KILLED
+            self.finalise(connection)
+        return connection
+
+    def _warn(self, event: str, error: Exception) -> None:
+        try:
+            if self._warn_unserved.ready():
+                self._log.warning(event, reason=str(error) or type(error).__name__)
+        except Exception:  # noqa: BLE001 - as in `finalise`
+            report()
+
+    # -- any thread
+
+    def begin_close(self, connection: Connection) -> None:
+        """Let go of a connection that has been served: close it, or linger where its peer may still be sending.
+
+        Called by the owner, which must not touch the connection afterwards. Raises nothing.
+        """
+        try:
+            if connection.start_lingering():
+                self.lingering.put(connection)
+                return
+        except Exception:  # noqa: BLE001 - no memory: it is closed at once instead
+            report()
+        self.finalise(connection)
+
+    def finalise(self, connection: Connection) -> None:
+        """Close a connection, count it, log it, and release what it occupies. Raises nothing.
+
+        The connection is counted and logged before it leaves the registry: a drain waits until the registry is empty
+        and then prints the totals.
+        """
+        connection.close()
+        self._end(connection)
+
+    def abandon(self, connection: Connection) -> None:
+        """Count and release a connection whose handler never came back, when the server has stopped without it.
+
+        Its socket has been shut down. The thread that the handler keeps closes it, should the handler ever return.
+        """
+        connection.reason = CloseReason.CUT
+        self._end(connection)
+
+    def _end(self, connection: Connection) -> None:
+        try:
+            if not connection.lease.fold(connection.reason):
+                return
+        except Exception:  # noqa: BLE001 - no memory to count with: the place is worth more than the count
+            report()
+        try:
+            log_end(self._log, connection)
+        except Exception:  # noqa: BLE001 - the log of an embedding program may raise; this thread serves others too
+            report()
+        finally:
+            connection.forget()
+            connection.lease.release()
+
+    def report_stuck(self, connection: Connection) -> None:
+        """Count and log that a handler has kept its thread for too long; called by the janitor."""
+        self._metrics.stuck()
+        log_stuck(self._log, connection, self._recipe.factory.name)
+
+    def fail(self, error: BaseException) -> None:
+        """Have the server stop: a thread without which nothing is served has ended."""
+        self.failure = error
+        self.over.set()
+        try:
+            self._log.error("cannot go on serving", reason=repr(error))
+        except Exception:  # noqa: BLE001 - as in `finalise`
+            report()
+
+
+def report() -> None:
+    """Report the exception being handled as Python reports one that ends a thread; the thread goes on."""
+    # Looked up now: the program may have installed its hook after this module was loaded.
+    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

@@ -1,0 +1,116 @@
+"""What the tests of the configuration share: for each kind of value, examples of what it allows and what it refuses."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import tomli_w
+
+from echoserver.config import options
+from echoserver.config.values import (
+    AmountKind,
+    Choice,
+    Duration,
+    HandlerName,
+    Kind,
+    Networks,
+    RateKind,
+    Table,
+    Text,
+    Whole,
+)
+from echoserver.errors import ConfigError
+from support import ROOT
+
+OPTIONS = dict(options())
+EXAMPLE = ROOT / "config" / "echoserver.toml"
+
+
+def variable_of(name: str) -> str:
+    return "ECHOSERVER_" + name.upper()
+
+
+def two_texts(kind: Kind) -> tuple[str, str]:
+    """Return two texts that the kind allows, which stand for different values."""
+    match kind:
+        case Whole():
+            return str(kind.high), str(kind.low)
+        case Choice():
+            return kind.words[0], kind.words[-1]
+        case Duration():
+            return "1234ms", "7m"
+        case Table():
+            return "first=1", "second=2"
+        case Networks():
+            return "10.0.0.0/8\n::1", "192.0.2.7"
+        case RateKind():
+            return "100/s", "1MiB/s"
+        case AmountKind():
+            return "100", "64kB"
+        case Text() | HandlerName():
+            return "first", "second"
+    raise AssertionError(f"add what a {type(kind).__name__} allows")
+
+
+def as_toml(kind: Kind, text: str) -> object:
+    """Return what stands in a file for the text of a flag."""
+    return kind.show(kind.parse(text))
+
+
+def wrong_texts(kind: Kind) -> list[str]:
+    match kind:
+        case Whole():
+            return [str(kind.low - 1), str(kind.high + 1), "many", "1.5", "0x10", "1e3", " 1", "-"]
+        case Choice():
+            return ["nonsense", kind.words[0].upper(), kind.words[0] + " "]
+        case Duration():
+            return ["30", "soon", "-1s", "1d", "1001h", "0.1ms", "1 s"]
+        case Table():
+            return ["encoding", "=utf-8"]
+        case Networks():
+            return ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1 ", "10.0.0.1\n\n", "1", "::1/129"]
+        case RateKind():
+            return ["100", "/s", "0/s", "1.5/s", "-1/s", "64kb/s", "64 kB/s", "100/m", "1001GB/s", "٣/s", "0kB"]
+        case AmountKind():
+            return ["100/s", "1.5", "-1", "64kb", "64 kB", "kB", "1001GB", "0B", "1e3"]
+        case Text() | HandlerName():
+            return ["two\nlines", "\x1b[2J", "\x7f"]
+    raise AssertionError(f"add what a {type(kind).__name__} refuses")
+
+
+def wrong_values(kind: Kind) -> list[object]:
+    """Return values that neither a file nor Python may give."""
+    of_other_types = [b"", [], ["x"], {"x": {"y": 1}}, -1.5, float("nan"), float("inf")]
+    match kind:
+        case Whole():
+            return [*of_other_types, kind.low - 1, kind.high + 1, True, "1", 1.0, 10**5000]
+        case Choice():
+            return [*of_other_types, "", "nonsense", 1, True]
+        case Duration():
+            return [*of_other_types, True, False, "", "soon", -1, 10**10]
+        case Table():
+            return ["x=1", 1, [], b"", {"x": {"y": 1}}, {"x": [1]}]
+        case Networks():
+            return ["::1", b"", ["x"], [1], [["::1"]], {"::1": 1}, 1, True, 1.5, [""]]
+        case AmountKind() | RateKind():
+            return [*of_other_types, "", "soon", 1, True, 10**5000, "1e3/s"]
+        case Text() | HandlerName():
+            return [*of_other_types, "", "two\nlines", "\x1b[2J", 1, True]
+    raise AssertionError(f"add what a {type(kind).__name__} refuses")
+
+
+def toml_allows(value: object) -> bool:
+    return not isinstance(value, bytes) and not (isinstance(value, int) and abs(value) > 10**4000)
+
+
+def assert_one_line(error: ConfigError) -> None:
+    assert str(error).isprintable()
+
+
+def write_file(folder: Path, content: dict | str | bytes) -> str:
+    """Write a configuration file and return its path."""
+    path = folder / "echoserver.toml"
+    if isinstance(content, dict):
+        content = tomli_w.dumps(content)
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return str(path)
