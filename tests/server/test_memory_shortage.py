@@ -1,4 +1,4 @@
-"""One `MemoryError` at a time, at every step of a connection: it costs at most that connection, and nothing after it."""
+"""One `MemoryError` at a time, at every step of a connection: it costs that connection at most."""
 
 from __future__ import annotations
 

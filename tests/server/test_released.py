@@ -1,4 +1,4 @@
-"""Once a connection has been logged, nothing of it is in memory any more, and no garbage collector is needed for that."""
+"""Once a connection has been logged, nothing of it is in memory any more, even without the garbage collector."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a program around the server may do to it: a log that raises, sockets with a default timeout, closed descriptors."""
+"""What the program around it may do to the server: a log that raises, a default timeout, closed descriptors."""
 
 from __future__ import annotations
 
@@ -108,9 +108,11 @@ def test_a_log_that_raises_when_the_queue_is_full_costs_nobody(serve_badly_logge
 
 @pytest.mark.parametrize("event", ["connection limit reached", "connection limit of a host reached"])
 def test_a_log_that_raises_at_a_limit_leaves_the_acceptor(serve_badly_logged, quiet, event):
-    limit = {"max_connections": 1, "at_limit": "reject"} if event.endswith("limit reached") else {
-        "max_connections_per_host": 1
-    }
+    limit = (
+        {"max_connections": 1, "at_limit": "reject"}
+        if event.endswith("limit reached")
+        else {"max_connections_per_host": 1}
+    )
     server = serve_badly_logged("echo", event, **limit)
     with Peer(server.address) as first:
         assert first.exchange(b"hello") == b"hello"
