@@ -112,7 +112,7 @@ class TimeLimits:
         if watch.expired_at is None:
             watch.expired_at = now
             connection.end(CloseReason.EXPIRED)
-        elif now - watch.expired_at >= _LAST_ANSWER_SECONDS and connection.ending is CloseReason.EXPIRED:
+        elif now - watch.expired_at >= _LAST_ANSWER_SECONDS:
             connection.end(CloseReason.EXPIRED, abruptly=True)
 
     def _judge_sending(self, connection: Connection, watch: _Watch, awake: float) -> None:

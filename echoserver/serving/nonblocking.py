@@ -117,9 +117,9 @@ class NonBlockingDriver:
             self.connection.failed(CloseReason.KILLED, error)
         else:
             return _READ
-        return self._give_up()
+        return self.give_up()
 
-    def _give_up(self) -> Interest:
+    def give_up(self) -> Interest:
         """Let go of a reply that failed."""
         self._unsent = None
         pieces, self._pieces = self._pieces, None
@@ -291,7 +291,7 @@ class NonBlockingDriver:
         connection.reason = reason
         self._final = True
         if connection.abrupt:
-            return self._give_up()
+            return self.give_up()
         self._stats.state = _HANDLING
         words = connection.session.finish()
         if type(words) is not bytes:

@@ -20,7 +20,7 @@ def clear_frames(error: BaseException) -> None:
 
 
 def _clear_callers(trace: TracebackType | None) -> None:
-    """Clear the frames above a traceback that have been left: a frame keeps its caller, and that what was received."""
+    """Clear the frames above a traceback that have returned: a frame keeps those, and they keep what was received."""
     frame = None if trace is None else trace.tb_frame.f_back
     try:
         while frame is not None:

@@ -27,6 +27,7 @@ from echoserver.serving.lingering import Lingering
 from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.registry import ConnectionRegistry
 from echoserver.serving.session import Session
+from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue
 from server.kit import PATIENCE, Peer, scripted
@@ -69,7 +70,7 @@ WORKERS: dict[str, tuple[Any, str]] = {
     "assigning it": (Poller, "assign"),
     "serving an event": (NonBlockingDriver, "on_ready"),
     "a reply": (NonBlockingDriver, "_answer"),
-    "arming it": (Poller, "_arm"),
+    "arming it": (EpollSet, "arm"),
     "taking messages": (Poller, "_take_messages"),
     "removing it": (Poller, "_remove"),
 }

@@ -93,14 +93,7 @@ class Poller:
             self._waker.close()
 
     def assign(self, connection: Connection) -> None:
-        """Give the poller a new connection.
-
-        Raises
-        ------
-        RuntimeError
-            The thread has ended. The connection is still the caller's.
-
-        """
+        """Give the poller a new connection. Raises `RuntimeError` where its thread has ended."""
         connection.wake_with(self)
         with self._lock:
             if self._gone:
@@ -123,13 +116,10 @@ class Poller:
                 self._returned.put((driver, interest))
                 self._waker.wake()
                 return
-        # `stop` had given the handler up, and it has returned after all. Its connection has been cut: the next event is
-        # the last.
+        # `stop` had given up on the handler, and it has returned after all. Its connection has been cut.
         while interest is not Interest.NOTHING:
             interest = driver.on_ready(buffer)
         self._lifecycle.begin_close(driver.connection)
-
-    # -- from here on, the poller thread
 
     def _run(self) -> None:
         try:
@@ -145,9 +135,8 @@ class Poller:
         """End every connection, since nothing will tell of them any more. A worker that has one ends it itself."""
         with self._lock:
             self._gone = True
-            drivers = list(self._drivers.values())
-            held = [driver.queued for driver in drivers]
-        for driver, is_held in zip(drivers, held, strict=True):
+            drivers = [(driver, driver.queued) for driver in self._drivers.values()]
+        for driver, is_held in drivers:
             driver.connection.end(CloseReason.KILLED)
             if not is_held:
                 driver.connection.reason = CloseReason.KILLED
@@ -189,9 +178,8 @@ class Poller:
 
     def _queue(self, driver: NonBlockingDriver) -> None:
         """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
-        assert self._ready is not None
         driver.queued = True
-        if not self._ready.put(driver, self.stopping):
+        if self._ready is None or not self._ready.put(driver, self.stopping):
             driver.queued = False
             self._serve_to_end(driver)
 
@@ -207,6 +195,7 @@ class Poller:
         if self._drivers.get(driver.connection.transport.fileno()) is driver:
             del self._drivers[driver.connection.transport.fileno()]
         self._set.remove(driver)
+        driver.give_up()
         if self._timers is not None:
             self._timers.discard(driver)
         self._lifecycle.begin_close(driver.connection)
