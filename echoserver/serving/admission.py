@@ -111,12 +111,13 @@ class Lease:
         admission, self._admission = self._admission, None
         if admission is None:
             return
+        connection, self._connection = self._connection, None
+        host, hosts = self._host, admission.hosts
         try:
-            connection, self._connection = self._connection, None
+            if host is not None and hosts is not None:
+                insist(lambda: hosts.leave(host))
             if connection is not None:
                 insist(lambda: admission.registry.remove(connection))
-            if self._host is not None and admission.hosts is not None:
-                admission.hosts.leave(self._host)
         finally:
             admission.slots.release()
             if admission.place_wanted and admission.waker is not None:

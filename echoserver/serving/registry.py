@@ -31,7 +31,7 @@ class ConnectionRegistry:
     def remove(self, connection: Connection) -> None:
         """Remove a connection that has ended."""
         with self._changed:
-            self._live.pop(connection.number, None)
+            del self._live[connection.number]
             self._changed.notify_all()
 
     def live(self) -> list[Connection]:
