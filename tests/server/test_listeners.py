@@ -10,7 +10,8 @@ import pytest
 from echoserver import Handler, Server, ServerConfig
 from echoserver.errors import ConfigError
 from echoserver.handlers import Peer as WhoIsThere
-from server.kit import PATIENCE, LogLines, Peer
+from server.kit import PATIENCE, Peer
+from server.log_lines import LogLines
 from server.ways import every_way, wait_until_settled
 
 

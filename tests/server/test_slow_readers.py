@@ -16,7 +16,8 @@ from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.connection import Connection
 from echoserver.serving.limits import Limits, TimeLimits
 from echoserver.serving.session import Session
-from server.kit import PATIENCE, Peer, scripted, tcp_pair
+from server.connection_kit import tcp_pair
+from server.kit import PATIENCE, Peer, scripted
 from server.ways import every_way, wait_for, wait_until_settled
 
 MIB = 1024 * 1024
