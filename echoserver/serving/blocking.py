@@ -70,7 +70,6 @@ class BlockingDriver:
         connection.served_by = get_ident()
         try:
             self._converse(buffer, affinity)
-            connection.reason = connection.ending or CloseReason.EOF
         except _Finished:
             connection.reason = connection.ending or CloseReason.FINISHED
         except HandlerFailedError as failure:
@@ -93,9 +92,14 @@ class BlockingDriver:
         else:
             self._answer()
         self._answer_what_arrived()
+        connection.reason = connection.ending or CloseReason.EOF
         if not connection.abrupt:
             self._stats.state = _HANDLING
-            self._say(session.finish())
+            try:
+                self._say(session.finish())
+            except _Finished:  # it was ending already
+                if connection.ending is CloseReason.EXPIRED:
+                    connection.reason = CloseReason.EXPIRED
 
     def _send_back(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""
@@ -226,7 +230,7 @@ class BlockingDriver:
             self._stats.state = _SENDING
             self._send_all(memoryview(reply))
             last = True
-        self._stats.replies += 1
+        self._stats.replies += isinstance(reply, Pieces) or bool(reply)
         if last:
             raise _Finished
 
