@@ -18,7 +18,7 @@ from echoserver.process.healthcheck import exchange
 def command(timeout: str, config_file: str | None) -> None:
     """Exchange a line with the server that runs here: exit 0 if it answers, else 1 with the reason on one line.
 
-    Host, port and handler are read as `serve` reads them, from the environment and the file.
+    The handler and the first of the endpoints are read as `serve` reads them, from the environment and the file.
     """
     try:
         seconds = parse_duration(timeout)
@@ -27,6 +27,6 @@ def command(timeout: str, config_file: str | None) -> None:
             f"{timeout!r} is refused: must be a duration such as 500ms or 3s", origin="--timeout"
         ) from None
     loaded = load_config({} if config_file is None else {"config": config_file}, os.environ).config
-    problem = exchange(loaded.host, loaded.port, loaded.handler, Deadline(seconds))
+    problem = exchange(loaded.endpoints[0], loaded.handler, Deadline(seconds))
     if problem:
         raise EchoServerError(problem)

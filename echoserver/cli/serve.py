@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+
 import click
 
 from echoserver.cli.options import Given, config_options, load
 from echoserver.errors import ConfigError
 from echoserver.observe.logs import LogWriter
+from echoserver.net.inherited import forget_descriptors
 from echoserver.process.descriptors import make_room
+from echoserver.process.notify import ServiceManager
 from echoserver.process.run import run
 from echoserver.process.shortage import shortage_as_error
 from echoserver.process.signals import signals_as_events
@@ -19,7 +23,7 @@ _STANDARD_ERROR = 2
 _LOG_CLOSE_SECONDS = 1.0
 
 
-@click.command("serve", epilog="Example: echoserver serve --host 0.0.0.0 --port 9000 --handler upper")
+@click.command("serve", epilog="Example: echoserver serve --listen tcp://0.0.0.0:9000 --listen unix:/run/echo.sock --handler upper")
 @config_options
 def command(**given: Given) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, then let open connections get their replies. A second signal cuts them.
@@ -30,6 +34,7 @@ def command(**given: Given) -> None:
     loaded = load(given)
     with shortage_as_error():
         writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
+    manager = ServiceManager(os.environ)
     try:
         make_room(loaded.config.max_connections)
         take_charge_of_threads()
@@ -38,7 +43,8 @@ def command(**given: Given) -> None:
         with signals_as_events() as inbox, uncaught_errors_to(writer.logger, inbox.post):
             with shortage_as_error():
                 server.start()
-            run(server, writer, inbox)
+            forget_descriptors(os.environ)
+            run(server, writer, inbox, manager)
     except ConfigError as error:
         raise loaded.locate(error) from None
     finally:

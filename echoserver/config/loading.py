@@ -72,6 +72,11 @@ def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[s
             origins[key] = flag_of(key)
             read: Callable[[Any], Any] = kinds[key].parse if isinstance(given, str) else kinds[key].parse_all
             values[key] = _read(key, given, read, origins[key])
+    for key in ("host", "port"):
+        if values.get("listen") and key in values:
+            # Even where the value is the default, which the configuration itself can't tell from one not given.
+            problem = f"can't be combined with {_where(key, origins)}; write that as tcp://HOST:PORT"
+            raise ConfigError(problem, key="listen", origin=_where("listen", origins))
     try:
         return LoadedConfig(ServerConfig(**values), origins)
     except ConfigError as error:  # each value is allowed, but two of them conflict
@@ -79,10 +84,14 @@ def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[s
 
 
 def _located(error: ConfigError, origins: Mapping[str, str]) -> ConfigError:
-    if error.origin or error.key is None or (origin := origins[error.key]) == "default":
+    if error.origin or error.key is None or origins[error.key] == "default":
         return error
-    where = origin if origin.startswith(("--", ENVIRONMENT)) else f"{error.key} ({origin})"
-    return ConfigError(error.problem, key=error.key, origin=where)
+    return ConfigError(error.problem, key=error.key, origin=_where(error.key, origins))
+
+
+def _where(key: str, origins: Mapping[str, str]) -> str:
+    origin = origins[key]
+    return origin if origin.startswith(("--", ENVIRONMENT)) else f"{key} ({origin})"
 
 
 def flag_of(key: str) -> str:
@@ -95,7 +104,7 @@ def _our_variables(environment: Mapping[str, str]) -> dict[str, str]:
     found = {}
     for variable, text in environment.items():
         name = variable.removeprefix(ENVIRONMENT)
-        if name == variable or not text or _SERVICE_LINK.fullmatch(name) or _SERVICE_URL.match(text):
+        if name == variable or not text or _SERVICE_LINK.fullmatch(name) or _is_service_url(name, text):
             continue
         if name not in known:
             raise ConfigError(
@@ -103,6 +112,10 @@ def _our_variables(environment: Mapping[str, str]) -> dict[str, str]:
             )
         found[known[name]] = text
     return found
+
+
+def _is_service_url(name: str, text: str) -> bool:
+    return (name == "PORT" or name.endswith("_PORT")) and _SERVICE_URL.match(text) is not None
 
 
 def _read_file(path: str, told_by: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ def _option(default: T, kind: Kind[T], help: str, why: str) -> T:  # noqa: A002 
 class ServerConfig:
     """How a server behaves. Durations are in seconds here, and 0 turns a limit off.
 
-    `rate_limit`, `rate_burst` and `trusted` also accept the text that a file has, and hold the parsed value.
+    `listen`, `rate_limit`, `rate_burst` and `trusted` also accept the text that a file has, and hold the parsed value.
 
     Raises
     ------
@@ -66,8 +66,9 @@ class ServerConfig:
     listen: tuple[Endpoint, ...] = _option(
         (),
         Endpoints(),
-        "What to listen on instead of host and port: tcp://HOST:PORT, unix:/PATH, fd:NUMBER, systemd:NAME. Repeatable.",
-        "All endpoints share the limits. A unix socket's file gets the mode 0660, or that of unix:/PATH?mode=0600.",
+        "What to listen on, instead of host and port: tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME; can be "
+        "given more than once.",
+        "All endpoints share the limits. The file of a unix socket has mode 0660, or the one of unix:/PATH?mode=0600.",
     )
     handler: HandlerSpec = _option(
         cast("HandlerSpec", "echo"),
@@ -226,11 +227,11 @@ class ServerConfig:
         if self.listen:
             for name in ("host", "port"):
                 if getattr(self, name) != getattr(ServerConfig, name):
-                    raise ConfigError(f"can't be combined with {name}; write it as tcp://HOST:PORT", key="listen")
+                    raise ConfigError(f"can't be combined with {name}; write that as tcp://HOST:PORT", key="listen")
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
-        """What to listen on: `listen`, or `host` and `port`."""
+        """Where to listen: `listen`, or `host` and `port`."""
         return self.listen or (TcpEndpoint(self.host, self.port),)
 
 

@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
 from echoserver.config.rates import Amount, Rate
-from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint, parse_endpoint
+from echoserver.net.endpoint import ALLOWED_ENDPOINTS, Endpoint, parse_endpoint
 
 T = TypeVar("T")
 _SHOWN = 80
@@ -254,15 +254,16 @@ class Endpoints(Kind[tuple[Endpoint, ...]]):
     """What to listen on: a flag for each; in the environment, a line for each."""
 
     metavar = "ENDPOINT"
-    allowed = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME (in a file, a list)"
+    _in_a_file = " (in a file, a list)"
+    allowed = ALLOWED_ENDPOINTS + _in_a_file
     many = True
 
     def check(self, value: object) -> tuple[Endpoint, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             raise ValueError(self.allowed)
         endpoints = tuple(self._endpoint(entry) for entry in value)
-        if len(set(map(str, endpoints))) < len(endpoints):
-            raise ValueError("different from one another")
+        if len({endpoint.address for endpoint in endpoints}) < len(endpoints):
+            raise ValueError("endpoints that differ from one another")
         return endpoints
 
     def parse(self, text: str) -> tuple[Endpoint, ...]:
@@ -275,11 +276,12 @@ class Endpoints(Kind[tuple[Endpoint, ...]]):
         return [str(endpoint) for endpoint in value]
 
     def _endpoint(self, entry: object) -> Endpoint:
-        if isinstance(entry, TcpEndpoint | UnixEndpoint | InheritedEndpoint):
+        if isinstance(entry, Endpoint):
             return entry
-        if not isinstance(entry, str):
-            raise ValueError(self.allowed)
-        return parse_endpoint(entry)
+        try:
+            return parse_endpoint(entry if isinstance(entry, str) else "")
+        except ValueError as error:
+            raise ValueError(f"{error}{self._in_a_file}") from None
 
 
 @dataclass(frozen=True, slots=True)

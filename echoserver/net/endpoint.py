@@ -7,10 +7,11 @@ import re
 import socket
 from dataclasses import dataclass
 from typing import Self, TypeAlias
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 _MOST_PATH_BYTES = 107  # unix(7): sun_path has 108, and one of them ends the path
 _UNIX_MODE = 0o660
+ALLOWED_ENDPOINTS = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,9 +59,9 @@ class UnixEndpoint:
     Parameters
     ----------
     path:
-        Where its file appears.
+        The absolute path of its file.
     mode:
-        The permissions of that file.
+        The permissions of the file.
 
     """
 
@@ -78,12 +79,12 @@ class UnixEndpoint:
 
 @dataclass(frozen=True, slots=True)
 class InheritedEndpoint:
-    """A listening socket that whoever started this process has left open, written as `fd:3` or `systemd:NAME`.
+    """Listening sockets that this process inherits from its parent, written as `fd:3` or `systemd:NAME`.
 
     Parameters
     ----------
     name:
-        The number of the descriptor, or the name that systemd knows it by (sd_listen_fds(3)).
+        The number of a descriptor, or a name that systemd has given to one or more (sd_listen_fds(3)).
     by_systemd:
         Whether it is such a name.
 
@@ -97,7 +98,7 @@ class InheritedEndpoint:
 
     @property
     def address(self) -> str:
-        """The same as its text: where it is bound shows when it has been opened."""
+        """The same as its text, since only the open socket knows its address."""
         return str(self)
 
 
@@ -110,46 +111,46 @@ def parse_endpoint(text: str) -> Endpoint:
     Raises
     ------
     ValueError
-        It stands for none. The message says what is wrong.
+        The text stands for no endpoint. The message completes the sentence "must be ...".
 
     """
     scheme, _, rest = text.partition(":")
-    if scheme == "tcp":
-        return _parse_tcp(text)
-    if scheme == "unix":
-        return _parse_unix(rest)
-    if scheme == "fd" and re.fullmatch(r"\d{1,9}", rest, re.ASCII):
-        return InheritedEndpoint(str(int(rest)), by_systemd=False)
-    if scheme == "systemd" and rest and rest.isprintable():
-        return InheritedEndpoint(rest, by_systemd=True)
-    raise ValueError("tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME")
+    if text.isprintable():  # `urlsplit` would drop some control characters
+        if scheme == "tcp":
+            return _parse_tcp(text)
+        if scheme == "unix":
+            return _parse_unix(rest)
+        if scheme == "fd" and re.fullmatch(r"\d{1,9}", rest, re.ASCII):
+            return InheritedEndpoint(str(int(rest)), by_systemd=False)
+        if scheme == "systemd" and rest:
+            return InheritedEndpoint(rest, by_systemd=True)
+    raise ValueError(ALLOWED_ENDPOINTS)
 
 
 def _parse_tcp(text: str) -> TcpEndpoint:
-    problem = "tcp://HOST:PORT with a port from 0 to 65535, an IPv6 address in brackets"
+    problem = "tcp://HOST:PORT with a port from 0 to 65535, and an IPv6 address in brackets"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
     except ValueError:
         raise ValueError(problem) from None
-    if not host or port is None or parts.path or parts.query or parts.fragment or "@" in parts.netloc:
+    if not host or port is None or parts.path or "?" in text or "#" in text or "@" in text:
         raise ValueError(problem)
     return TcpEndpoint(host, port)
 
 
 def _parse_unix(rest: str) -> UnixEndpoint:
     path, question, query = rest.partition("?")
-    mode = _UNIX_MODE
-    if question:
-        ((key, value),) = parse_qsl(query) or [("", "")] if query.count("&") == 0 else [("", "")]
-        if key != "mode" or not re.fullmatch(r"0?[0-7]{3}", value):
-            raise ValueError("unix:/PATH?mode=0660, the mode in octal")
-        mode = int(value, 8)
-    if not path.startswith("/") or not path.isprintable():
-        raise ValueError("unix:/PATH with an absolute path")
+    mode = re.fullmatch(r"mode=(0?[0-7]{3})", query, re.ASCII)
+    if question and mode is None:
+        raise ValueError("unix:/PATH?mode=0660, with the permissions in octal")
+    if path.startswith("@"):
+        raise ValueError("unix:/PATH; an abstract name has no permissions, so any local user could connect")
+    if not path.startswith("/") or path.endswith("/"):
+        raise ValueError("unix:/PATH with the absolute path of a file")
     if len(os.fsencode(path)) > _MOST_PATH_BYTES:
         raise ValueError(f"unix:/PATH with a path of at most {_MOST_PATH_BYTES} bytes")
-    return UnixEndpoint(path, mode)
+    return UnixEndpoint(path, int(mode[1], 8) if mode else _UNIX_MODE)
 
 
 def format_address(address: object) -> str:

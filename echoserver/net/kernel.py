@@ -24,10 +24,10 @@ def unread(sock: socket.socket) -> int:
 def unacknowledged(sock: socket.socket) -> int:
     """Return how much of what was sent the peer has not taken yet (SIOCOUTQ, tcp(7)); 0 where the kernel can't tell.
 
-    These are bytes on a TCP socket. On a unix socket it is the memory that Linux keeps them in: 768 for ten bytes.
+    On a unix socket it is 0: what was sent waits at the peer's end, and closing this end takes nothing away.
     """
     # A connection that was reset still reports what was pending.
-    return 0 if _tcp_info(sock, 1) == _TCP_CLOSE else _send_queue(sock)
+    return 0 if sock.family == socket.AF_UNIX or _tcp_info(sock, 1) == _TCP_CLOSE else _send_queue(sock)
 
 
 def taken(sock: socket.socket, sent: int) -> int:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping, Sequence
 
+from echoserver.errors import ConfigError
 from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint, format_address
-from echoserver.net.inherited import inherit
+from echoserver.net.inherited import descriptors, inherit
 from echoserver.net.tcp import listen_tcp
 from echoserver.net.unix import identity, listen_unix, remove
 
@@ -17,12 +18,12 @@ class Listener:
     Parameters
     ----------
     sock:
-        A listening, non-blocking socket. The listener closes it, and never shuts it down: other processes may listen on
-        it too.
+        A listening, non-blocking socket. The listener closes it and never shuts it down, since other processes may
+        listen on it too.
     endpoint:
-        Where it listens, with the real port. A unix socket that has been bound here goes by the path of its endpoint.
+        Where it listens, with the real port.
     made_here:
-        Whether this process has bound it, and so removes the file of a unix socket at the end.
+        Whether this process has bound it. If it is a unix socket, the listener then removes its file at the end.
 
     """
 
@@ -32,7 +33,7 @@ class Listener:
         self.sock = sock
         self.endpoint = endpoint
         self.name = str(endpoint)
-        """The endpoint as text, made once for all connections."""
+        """The endpoint as text, which all its connections share."""
         self._file = identity(endpoint.path) if made_here and isinstance(endpoint, UnixEndpoint) else None
 
     def fileno(self) -> int:
@@ -40,7 +41,7 @@ class Listener:
         return self.sock.fileno()
 
     def close(self) -> None:
-        """Close the socket, and remove the file that came with it."""
+        """Close the socket, and remove its file if it was made here and is still the same. May be called again."""
         if isinstance(self.endpoint, UnixEndpoint):
             remove(self.endpoint.path, self._file)
             self._file = None
@@ -55,9 +56,9 @@ def listen(endpoint: Endpoint, backlog: int, environment: Mapping[str, str]) -> 
     endpoint:
         Where to listen. A host name stands for all of its addresses.
     backlog:
-        How many peers the kernel keeps waiting (listen(2)); a socket that was inherited has its own.
+        How many peers the kernel keeps waiting (listen(2)); an inherited socket keeps its own.
     environment:
-        Where systemd says what it has passed.
+        The environment of the process, in which systemd says which sockets it has passed.
 
     Returns
     -------
@@ -67,23 +68,33 @@ def listen(endpoint: Endpoint, backlog: int, environment: Mapping[str, str]) -> 
     Raises
     ------
     BindError
-        It cannot be listened on.
+        The endpoint cannot be listened on.
     ConfigError
         There is no such inherited socket.
 
     """
+    if isinstance(endpoint, TcpEndpoint):
+        return [Listener(sock, TcpEndpoint.of(sock), made_here=True) for sock in listen_tcp(endpoint, backlog)]
     if isinstance(endpoint, UnixEndpoint):
         return [Listener(listen_unix(endpoint, backlog), endpoint, made_here=True)]
-    if isinstance(endpoint, InheritedEndpoint):
-        return [Listener(sock, endpoint_of(sock), made_here=False) for sock in inherit(endpoint, environment)]
-    return [Listener(sock, TcpEndpoint.of(sock), made_here=True) for sock in listen_tcp(endpoint, backlog)]
+    found: list[Listener] = []
+    try:
+        for number in descriptors(endpoint, environment):
+            sock = inherit(endpoint, number)
+            found.append(Listener(sock, endpoint_of(sock), made_here=False))
+    except BaseException:
+        for listener in found:
+            listener.close()
+        raise
+    return found
 
 
 def listen_on_all(endpoints: Sequence[Endpoint], backlog: int, environment: Mapping[str, str]) -> list[Listener]:
-    """Listen on several endpoints, or on none of them. Parameters and errors are those of `listen`."""
+    """Listen on several different endpoints, or on none of them. Parameters and errors are those of `listen`."""
+    _refuse_the_same_descriptor(endpoints, environment)
     listeners: dict[Endpoint, list[Listener]] = {}
     try:
-        # Inherited sockets first: one that is not there is refused before anything has been bound.
+        # Inherited sockets come first: one that is not there is refused before anything is bound.
         for endpoint in sorted(endpoints, key=lambda endpoint: not isinstance(endpoint, InheritedEndpoint)):
             listeners[endpoint] = listen(endpoint, backlog, environment)
     except BaseException:
@@ -94,8 +105,17 @@ def listen_on_all(endpoints: Sequence[Endpoint], backlog: int, environment: Mapp
     return [listener for endpoint in endpoints for listener in listeners[endpoint]]
 
 
+def _refuse_the_same_descriptor(endpoints: Sequence[Endpoint], environment: Mapping[str, str]) -> None:
+    users: dict[int, InheritedEndpoint] = {}
+    for endpoint in endpoints:
+        for number in descriptors(endpoint, environment) if isinstance(endpoint, InheritedEndpoint) else ():
+            if (other := users.setdefault(number, endpoint)) != endpoint:
+                problem = f"descriptor {number} is that of {other} too; name it once"
+                raise ConfigError(f"{endpoint} is refused: {problem}", key="listen")
+
+
 def endpoint_of(sock: socket.socket) -> TcpEndpoint | UnixEndpoint:
-    """Return where a socket listens that was not bound here."""
+    """Return where a socket listens that was bound elsewhere."""
     if sock.family == socket.AF_UNIX:
         return UnixEndpoint(format_address(sock.getsockname()))
     return TcpEndpoint.of(sock)

@@ -1,4 +1,4 @@
-"""Listening on a unix socket, whose file appears with its permissions and goes with its server."""
+"""Unix sockets: a file that appears with its permissions and is removed with its server, and who connects to it."""
 
 from __future__ import annotations
 
@@ -14,13 +14,21 @@ from echoserver.net.endpoint import UnixEndpoint
 from echoserver.net.options import prepare
 
 _TRIES = 8
+_LISTENS = (0, errno.EAGAIN, errno.EINPROGRESS)  # what a connect returns; EAGAIN if too many peers wait already
+_ANOTHER_DIRECTORY = "; choose a directory in which this user may create files"
+_REMEDIES = {
+    errno.ENOENT: "; create the directory first, or choose another path",
+    errno.EACCES: _ANOTHER_DIRECTORY,
+    errno.EPERM: _ANOTHER_DIRECTORY,
+    errno.EROFS: _ANOTHER_DIRECTORY,
+}
 
 
 def listen_unix(endpoint: UnixEndpoint, backlog: int) -> socket.socket:
     """Listen on a unix socket (unix(7)).
 
-    The file is bound under another name in the same directory, gets its mode, and is then renamed: a peer never finds
-    it with other permissions, or before it can connect. A file that a dead server left behind is replaced that way too.
+    The socket is bound under a temporary name in the same directory, and renamed when it has its mode and listens. So
+    the file never has other permissions and never refuses a peer, and it replaces what a dead server left behind.
 
     Parameters
     ----------
@@ -32,7 +40,7 @@ def listen_unix(endpoint: UnixEndpoint, backlog: int) -> socket.socket:
     Raises
     ------
     BindError
-        Another server listens there, the path belongs to something else, or it cannot be made.
+        Another server listens there, the path is not that of a socket, or it cannot be bound.
 
     """
     _refuse_if_in_use(endpoint)
@@ -42,8 +50,11 @@ def listen_unix(endpoint: UnixEndpoint, backlog: int) -> socket.socket:
             _bind(listener, endpoint, backlog)
         except OSError as error:
             listener.close()
-            if error.errno != errno.EADDRINUSE or not tries_left:  # the other name was taken: choose another one
-                raise _error(endpoint, os.strerror(error.errno or 0)) from error
+            if error.errno != errno.EADDRINUSE or not tries_left:  # the temporary name was taken: try another one
+                raise _error(endpoint, error.errno or 0) from error
+        except BaseException:
+            listener.close()
+            raise
         else:
             return listener
     raise AssertionError("the last try returns or raises")
@@ -51,22 +62,31 @@ def listen_unix(endpoint: UnixEndpoint, backlog: int) -> socket.socket:
 
 def _bind(listener: socket.socket, endpoint: UnixEndpoint, backlog: int) -> None:
     directory, name = os.path.split(endpoint.path)
-    # No longer than the name itself, so that it is no longer than a path may be.
-    other = secrets.token_hex(4)[: len(os.fsencode(name))]
-    bound = os.path.join(directory, other)
-    listener.bind(bound)
+    temporary = os.path.join(directory, _temporary_name(name))
+    listener.bind(temporary)
     try:
-        os.chmod(bound, endpoint.mode)
+        os.chmod(temporary, endpoint.mode)
         listener.listen(backlog)
         prepare(listener)
-        os.rename(bound, endpoint.path)
+        os.rename(temporary, endpoint.path)
     except BaseException:
-        os.unlink(bound)
+        os.unlink(temporary)
         raise
 
 
+def _temporary_name(name: str) -> str:
+    """Return a random name that differs from `name` and is no longer, so that its path is not too long either."""
+    while True:
+        chosen = secrets.token_hex(4)[: len(os.fsencode(name))]
+        if chosen != name:
+            return chosen
+
+
 def identity(path: str) -> tuple[int, int] | None:
-    """Return what tells one file from another that has the same path later; `None` if there is none."""
+    """Return the identity of a file, which a later file at the same path does not share; `None` if there is none.
+
+    The inode is not reused while a socket is bound to it.
+    """
     try:
         found = os.lstat(path)
     except OSError:
@@ -75,37 +95,48 @@ def identity(path: str) -> tuple[int, int] | None:
 
 
 def remove(path: str, its: tuple[int, int] | None) -> None:
-    """Remove the file of a unix socket, unless another server has put its own there."""
+    """Remove the file of a unix socket, unless another server has replaced it."""
     if its is not None and identity(path) == its:
         try:
             os.unlink(path)
-        except OSError:  # it is gone, or the directory is read-only by now: nothing listens there in any case
+        except OSError:  # it is gone, or may no longer be removed: a server that starts later replaces it
             pass
 
 
 def _refuse_if_in_use(endpoint: UnixEndpoint) -> None:
     try:
         if not stat.S_ISSOCK(os.lstat(endpoint.path).st_mode):
-            raise _error(endpoint, "the path exists and is not a socket; remove it, or choose another one")
+            raise _refusal(endpoint, "the path exists and is not a socket; remove it, or choose another path")
     except FileNotFoundError:
         return
     except OSError as error:
-        raise _error(endpoint, os.strerror(error.errno or 0)) from error
+        raise _error(endpoint, error.errno or 0) from error
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
         probe.setblocking(False)
         code = probe.connect_ex(endpoint.path)
-    if code != errno.ECONNREFUSED:
-        problem = "another program listens there: stop it, or choose another path"
-        known = (0, errno.EAGAIN, errno.EINPROGRESS)
-        raise _error(endpoint, problem if code in known else os.strerror(code))
+    if code in _LISTENS:
+        raise _refusal(endpoint, "another program listens there: stop it (ss -lxp shows which), or choose another path")
+    if code not in (errno.ECONNREFUSED, errno.ENOENT):
+        raise _error(endpoint, code)
 
 
-def _error(endpoint: UnixEndpoint, problem: str) -> BindError:
+def _error(endpoint: UnixEndpoint, number: int) -> BindError:
+    return _refusal(endpoint, os.strerror(number) + _REMEDIES.get(number, ""))
+
+
+def _refusal(endpoint: UnixEndpoint, problem: str) -> BindError:
     return BindError(f"cannot listen on {endpoint}: {problem}")
 
 
-def peer_process(sock: socket.socket) -> str:
-    """Return which process is at the other end of a unix socket, as ss(8) writes it (SO_PEERCRED, unix(7))."""
+def welcome(sock: socket.socket) -> str:
+    """Prepare an accepted unix socket, and return who has connected, such as `pid=7,uid=1000` (SO_PEERCRED, unix(7)).
+
+    Urgent data will be received in its place, as on TCP sockets, which inherit that from their listener.
+    """
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    except OSError:  # no urgent data on the unix sockets of this platform
+        pass
     if not hasattr(socket, "SO_PEERCRED"):
         return "unnamed"
     pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))

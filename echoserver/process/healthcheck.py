@@ -5,33 +5,36 @@ from __future__ import annotations
 import socket
 
 from echoserver.clock import Deadline
+from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint
 
 _PROBE = b"echoserver healthcheck\n"
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 _SAME_TEXT = ("echo", "upper")
 
 
-def exchange(host: str, port: int, handler: object, deadline: Deadline) -> str | None:
+def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | None:
     """Send a line; return `None` if the answer is right, and otherwise what is wrong, in one line.
 
     A built-in handler must send the line back, in any case of letters; from any other handler one byte is enough.
 
     Parameters
     ----------
-    host, port:
-        As the server is configured; a wildcard address stands for loopback.
+    endpoint:
+        Where the server is configured to listen; a wildcard address stands for loopback.
     handler:
         The configured handler.
     deadline:
         When the answer must be complete, for all steps together.
 
     """
-    if port == 0:
+    if isinstance(endpoint, InheritedEndpoint):
+        return f"the address of {endpoint} is known only to what passed the socket: check that address"
+    if isinstance(endpoint, TcpEndpoint) and endpoint.port == 0:
         return "the port is 0, so the port that the server took is unknown: configure one"
-    target = (_WILDCARDS.get(host, host), port)
+    shown = f"{_host_of(endpoint)} port {endpoint.port}" if isinstance(endpoint, TcpEndpoint) else str(endpoint)
     answer = b""
     try:
-        with socket.create_connection(target, deadline.timeout()) as sock:
+        with _connect(endpoint, deadline.timeout()) as sock:
             sock.sendall(_PROBE)
             while len(answer) < len(_PROBE):
                 sock.settimeout(deadline.timeout())
@@ -41,10 +44,27 @@ def exchange(host: str, port: int, handler: object, deadline: Deadline) -> str |
                 if handler not in _SAME_TEXT:
                     return None
     except (TimeoutError, BlockingIOError):  # the latter if no time was left to wait
-        return f"no answer from {target[0]} port {port} in time"
+        return f"no answer from {shown} in time"
     except (OSError, UnicodeError) as error:
         reason = getattr(error, "strerror", None) or error
-        return f"no exchange with {target[0]} port {port}: {reason}"
+        return f"no exchange with {shown}: {reason}"
     if answer.lower() != _PROBE:
-        return f"{target[0]} port {port} answered {answer[:64]!r} to {_PROBE!r}"
+        return f"{shown} answered {answer[:64]!r} to {_PROBE!r}"
     return None
+
+
+def _host_of(endpoint: TcpEndpoint) -> str:
+    return _WILDCARDS.get(endpoint.host, endpoint.host)
+
+
+def _connect(endpoint: TcpEndpoint | UnixEndpoint, timeout: float | None) -> socket.socket:
+    if isinstance(endpoint, TcpEndpoint):
+        return socket.create_connection((_host_of(endpoint), endpoint.port), timeout)
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        sock.settimeout(timeout)
+        sock.connect(endpoint.path)
+    except BaseException:
+        sock.close()
+        raise
+    return sock

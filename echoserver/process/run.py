@@ -13,6 +13,7 @@ from echoserver.clock import Deadline
 from echoserver.errors import EchoServerError
 from echoserver.observe.logs import LogWriter
 from echoserver.observe.metrics import ConnectionState
+from echoserver.process.notify import ServiceManager
 from echoserver.process.orphans import reap_orphans
 from echoserver.process.shortage import shortage_as_error
 from echoserver.process.signals import STOP_SIGNALS, Event, EventInbox, Notice
@@ -20,7 +21,7 @@ from echoserver.process.uncaught import IgnoredError
 from echoserver.server import Server
 
 
-def run(server: Server, writer: LogWriter, inbox: EventInbox) -> None:
+def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceManager) -> None:
     """Act on signals until the server has stopped.
 
     Parameters
@@ -31,6 +32,8 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox) -> None:
         Its log.
     inbox:
         Where signals arrive as events.
+    manager:
+        Is told when the server is ready, and when it begins to stop.
 
     Raises
     ------
@@ -45,6 +48,7 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox) -> None:
         helpers.start()
         if server.config.mode == "threads":
             _try_a_thread()
+    manager.tell(READY="1", STATUS=f"serving on {', '.join(server.endpoints)}")
     if os.getpid() == 1:
         inbox.post(signal.SIGCHLD)  # for those that ended before the signal was handled
     next_stats = Deadline(server.config.stats_interval)
@@ -52,7 +56,8 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox) -> None:
     while not drained:
         for event in inbox.wait(next_stats.timeout()):
             drained = drained or event is Notice.DRAINED
-            _act(event, server, writer, helpers)
+            if _act(event, server, writer, helpers):
+                manager.tell(STOPPING="1", STATUS=f"draining {len(server.connections())} connections")
         if next_stats.expired and not drained:
             writer.logger.info("stats", **_counters(server, writer))
             next_stats = Deadline(server.config.stats_interval)
@@ -126,7 +131,8 @@ def _try_a_thread() -> None:
     thread.join()
 
 
-def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> None:
+def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> bool:
+    """Do what an event asks for; return whether the drain begins."""
     if isinstance(event, IgnoredError):
         event.log(writer.logger)
     elif event == signal.SIGCHLD:
@@ -138,9 +144,11 @@ def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> 
         if not helpers.draining:
             writer.logger.info("draining", connections=len(server.connections()), cause=cause)
             helpers.begin_drain()
-        elif event in STOP_SIGNALS:
+            return True
+        if event in STOP_SIGNALS:
             writer.logger.warning("cutting", connections=len(server.connections()), cause=cause)
             server.cut()
+    return False
 
 
 def _counters(server: Server, writer: LogWriter) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from structlog.typing import FilteringBoundLogger
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
 from echoserver.net.listener import Listener
-from echoserver.net.unix import peer_process
+from echoserver.net.unix import welcome
 from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.admission import Admission, Lease
@@ -209,8 +209,8 @@ class Acceptor:
         except BaseException:  # no memory
             lease.release()
             raise
-        if not isinstance(address, tuple):  # a unix socket: its peers are processes of this machine, and no hosts
-            address = peer_process(sock)
+        if not isinstance(address, tuple):  # a unix socket: its peers are processes of this machine, which have no host
+            address = welcome(sock)
         elif not lease.enter_host(address[0]):
             lease.release()
             self._reject(sock, address[0])

@@ -69,7 +69,7 @@ class Connection:
     address:
         The address of the peer as `accept` returned it.
     endpoint:
-        What it has connected to.
+        What it has connected to, as text.
     transport:
         Moves the bytes. The connection closes it.
     session:
@@ -118,7 +118,7 @@ class Connection:
         self.pipes: PipePool | None = None
         """Where to borrow a pipe for bulk data; `None` copies all of it."""
         self.bucket: TokenBucket | None = None
-        """How fast it may receive; `None` does not limit it."""
+        """How fast it may receive; `None` sets no limit."""
         self.stats = ConnectionStats()
         self.opened_at = monotonic()
         self.error: BaseException | None = None
@@ -233,8 +233,7 @@ class Connection:
         """Ask the connection to end.
 
         The first reason stands, except that a harsher one replaces it, and any end can become abrupt. Shutting down the
-        reading side wakes the owner from a receive, which still gets what had arrived; an abrupt end shuts down both
-        sides, which also wakes it from a send.
+        reading side wakes the owner from a receive, which gets what had arrived; an abrupt end also ends a send.
 
         Parameters
         ----------

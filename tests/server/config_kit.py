@@ -11,6 +11,7 @@ from echoserver.config.values import (
     AmountKind,
     Choice,
     Duration,
+    Endpoints,
     HandlerName,
     Kind,
     Networks,
@@ -43,6 +44,8 @@ def two_texts(kind: Kind) -> tuple[str, str]:
             return "first=1", "second=2"
         case Networks():
             return "10.0.0.0/8\n::1", "192.0.2.7"
+        case Endpoints():
+            return "tcp://[::]:9000\nunix:/run/echo.sock?mode=0600", "systemd:echo"
         case RateKind():
             return "100/s", "1MiB/s"
         case AmountKind():
@@ -69,6 +72,8 @@ def wrong_texts(kind: Kind) -> list[str]:
             return ["encoding", "=utf-8"]
         case Networks():
             return ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1 ", "10.0.0.1\n\n", "1", "::1/129"]
+        case Endpoints():
+            return ["localhost:9000", "udp://127.0.0.1:9000", "fd:", "fd:-1", "fd:x", "systemd:", "UNIX:/x", "tcp"]
         case RateKind():
             return ["100", "/s", "0/s", "1.5/s", "-1/s", "64kb/s", "64 kB/s", "100/m", "1001GB/s", "٣/s", "0kB"]
         case AmountKind():
@@ -92,6 +97,8 @@ def wrong_values(kind: Kind) -> list[object]:
             return ["x=1", 1, [], b"", {"x": {"y": 1}}, {"x": [1]}]
         case Networks():
             return ["::1", b"", ["x"], [1], [["::1"]], {"::1": 1}, 1, True, 1.5, [""]]
+        case Endpoints():
+            return ["unix:/x", b"", ["x"], [1], [["unix:/x"]], {"unix:/x": 1}, 1, True, 1.5, [""]]
         case AmountKind() | RateKind():
             return [*of_other_types, "", "soon", 1, True, 10**5000, "1e3/s"]
         case Text() | HandlerName():

@@ -1,4 +1,4 @@
-"""Fixtures of the server's tests. Tests that use `mode` run once in each mode."""
+"""Fixtures of the server's tests. Tests that use `mode` run once in each mode; those marked `each_transport`, over each."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from echoserver.serving.limits import Limits
 from echoserver.serving.rate import TokenBucket
 from server.connection_kit import serve_blocking, serve_events, tcp_pair
 from server.janitor_kit import LIMITS_OFF, FakeLifecycle, make_janitor
-from server.kit import PATIENCE, Gate, Peer
+from server.kit import PATIENCE, Gate, Peer, where
 from server.log_lines import LogLines
 
 MODES = ["threads", "workers"]
@@ -36,6 +36,12 @@ def mode(request: pytest.FixtureRequest) -> str:
 
 
 @pytest.fixture
+def transport() -> str:
+    """What servers listen on where the test doesn't say; `each_transport` replaces it."""
+    return "tcp"
+
+
+@pytest.fixture
 def log() -> LogLines:
     return LogLines()
 
@@ -48,12 +54,19 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 
 
 @pytest.fixture
-def serve(mode: str, log: LogLines, background: object) -> Iterator[Callable[..., Server]]:
+def serve(
+    mode: str, transport: str, log: LogLines, background: object, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., Server]]:
     """Start a server: `serve(handler, option=value, ...)`. At the end it is stopped, and its counters must add up."""
     servers: list[Server] = []
 
     def start(handler: Any = "echo", **options: Any) -> Server:
-        config = ServerConfig(**{"port": 0, "mode": mode, "handler": handler, "drain_timeout": PATIENCE, **options})
+        ours: dict[str, Any] = {"mode": mode, "handler": handler, "drain_timeout": PATIENCE}
+        if transport == "unix":
+            ours["listen"] = [f"unix:{request.getfixturevalue('tmp_path')}/{len(servers)}.sock"]
+        elif "listen" not in options:
+            ours["port"] = 0
+        config = ServerConfig(**{**ours, **options})
         server = Server(config, log=log.logger)
         server.start()
         servers.append(server)
@@ -74,7 +87,7 @@ def connect(serve: object) -> Iterator[Callable[..., Peer]]:
     with ExitStack() as peers:
 
         def connect_to(server: Server, **options: Any) -> Peer:
-            return peers.enter_context(Peer(server.address, **options))
+            return peers.enter_context(Peer(where(server), **options))
 
         yield connect_to
 

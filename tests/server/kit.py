@@ -6,6 +6,7 @@ limits how long a defect can make it wait.
 
 from __future__ import annotations
 
+import os
 import selectors
 import socket
 import struct
@@ -25,13 +26,17 @@ class Peer:
     """The client's end of one connection. Every step has a deadline."""
 
     def __init__(
-        self, address: tuple[str, int], *, receive_buffer: int | None = None, source: str | None = None
+        self, address: tuple[str, int] | str, *, receive_buffer: int | None = None, source: str | None = None
     ) -> None:
-        """Connect, from an address of this machine.
+        """Connect to an address, or the path of a unix socket, from an address of this machine.
 
-        With a small receive buffer the server's kernel notices soon whether this peer reads.
+        With a small receive buffer the server's kernel notices soon whether this peer reads. On a unix socket it has no
+        effect: there the sender's buffer alone counts.
         """
-        family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
+        if isinstance(address, str):
+            family = socket.AF_UNIX
+        else:
+            family = socket.AF_INET6 if ":" in address[0] else socket.AF_INET
         self.sock = socket.socket(family, socket.SOCK_STREAM)
         try:
             self.sock.settimeout(PATIENCE)
@@ -44,8 +49,11 @@ class Peer:
         except BaseException:
             self.sock.close()
             raise
-        self.name = "{}:{}".format(*self.sock.getsockname()[:2])
-        """The address of this peer as the server's log shows it."""
+        if isinstance(address, str):
+            self.name = f"pid={os.getpid()},uid={os.getuid()}"
+        else:
+            self.name = "{}:{}".format(*self.sock.getsockname()[:2])
+        """How the server's log shows this peer; over a unix socket all peers of this process are the same."""
 
     def __enter__(self) -> Peer:
         return self
@@ -63,7 +71,7 @@ class Peer:
         try:
             while sent < len(data):
                 sent += self.sock.send(data[sent : sent + 65536])
-        except BlockingIOError:
+        except (BlockingIOError, BrokenPipeError):  # the latter if the server's end of a unix socket reads no more
             pass
         finally:
             self.sock.settimeout(PATIENCE)
@@ -203,6 +211,13 @@ def scripted(
             return finish()  # type: ignore[return-value]
 
     return Scripted
+
+
+def where(server: Server) -> tuple[str, int] | str:
+    """Return where a peer finds the server: its first TCP address, or the path of its first unix socket."""
+    if server.addresses:
+        return server.addresses[0]
+    return server.endpoints[0].removeprefix("unix:").partition("?")[0]
 
 
 def wait_until_idle(server: Server) -> None:

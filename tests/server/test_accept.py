@@ -8,6 +8,7 @@ import socket
 import threading
 from collections.abc import Callable
 from time import monotonic
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,14 @@ import echoserver.server
 import echoserver.serving.acceptor
 from echoserver import Server
 from echoserver.errors import BindError
-from echoserver.net.endpoint import Endpoint
-from echoserver.net.listener import listen
+from echoserver.net.listener import Listener, listen_on_all
 from echoserver.serving.acceptor import _PEER_GONE, _SHORTAGE, _SHORTAGE_PAUSE
 from server.kit import PATIENCE, Peer, wait_until_idle
 
 CANNOT_FOR_NOW = "cannot accept for now"
 
 
-class Listener(socket.socket):
+class Unreliable(socket.socket):
     """A real listener whose `accept` raises the errors that the test has set, and then accepts."""
 
     def __init__(self, real: socket.socket) -> None:
@@ -55,15 +55,18 @@ class Listener(socket.socket):
 
 
 @pytest.fixture
-def listeners(monkeypatch) -> list[Listener]:
+def listeners(monkeypatch) -> list[Unreliable]:
     """The listeners of the servers that the test starts."""
-    made: list[Listener] = []
+    made: list[Unreliable] = []
 
-    def listen_unreliably(endpoint: Endpoint, backlog: int) -> list[Listener]:
-        made.extend(ours := [Listener(real) for real in listen(endpoint, backlog)])
-        return ours
+    def listen_unreliably(*where: Any) -> list[Listener]:
+        opened = listen_on_all(*where)
+        for listener in opened:
+            listener.sock = Unreliable(listener.sock)
+            made.append(listener.sock)
+        return opened
 
-    monkeypatch.setattr(echoserver.server, "listen", listen_unreliably)
+    monkeypatch.setattr(echoserver.server, "listen_on_all", listen_unreliably)
     return made
 
 
@@ -141,10 +144,8 @@ def test_a_stop_does_not_wait_for_the_end_of_a_shortage(serve, connect, listener
     assert monotonic() - begun < 5
 
 
-def test_a_shortage_at_one_listener_does_not_close_the_other(serve, listeners, monkeypatch):
-    listen_once = echoserver.server.listen
-    monkeypatch.setattr(echoserver.server, "listen", lambda *where: [*listen_once(*where), *listen_once(*where)])
-    server = serve()
+def test_a_shortage_at_one_listener_does_not_close_the_other(serve, listeners):
+    server = serve(listen=["tcp://127.0.0.1:0", "tcp://127.0.0.2:0"])
     listeners[0].always = OSError(errno.ENOBUFS, "No buffer space available")
     with Peer(server.addresses[0]) as waiting:
         assert listeners[0].raised.acquire(timeout=PATIENCE)

@@ -6,10 +6,12 @@ import pytest
 
 from echoserver.observe.metrics import CloseReason
 from server.kit import PATIENCE, Peer, scripted, serves_on, wait_until_idle
+from server.ways import each_transport
 
 MIB = 1024 * 1024
 
 
+@each_transport
 def test_eof_is_logged_once_with_its_counts(serve, connect, log):
     server = serve()
     peer = connect(server)
@@ -23,6 +25,7 @@ def test_eof_is_logged_once_with_its_counts(serve, connect, log):
     assert len(log.lines("connection ended")) == 1
 
 
+@each_transport
 def test_a_probe_without_a_byte_is_logged_at_debug_only(serve, connect, log):
     server = serve()
     peer = connect(server)
@@ -65,6 +68,7 @@ def test_a_peer_that_resets_while_the_handler_runs(serve, connect, log, gate):
     assert serves_on(connect, server)
 
 
+@each_transport
 def test_an_open_connection_is_drained_at_the_stop(serve, connect, log):
     server = serve()
     peer = connect(server)
@@ -74,6 +78,7 @@ def test_an_open_connection_is_drained_at_the_stop(serve, connect, log):
     assert log.ended(peer)["reason"] == "drained"
 
 
+@each_transport
 def test_a_connection_that_takes_too_long_to_drain_is_cut(serve, connect, log):
     server = serve(scripted(feed=lambda _: b"x" * (12 * MIB)))
     peer = connect(server)

@@ -20,6 +20,7 @@ class Ended:
     error: BaseException | None = None
     number: int = 7
     peer: str = "[::1]:5000"
+    endpoint: str = "tcp://[::]:9000"
     served_by: int = field(default_factory=threading.get_ident)
     opened_at: float = field(default_factory=monotonic)
     stats: ConnectionStats = field(default_factory=ConnectionStats)

@@ -7,6 +7,7 @@ import threading
 from time import monotonic
 
 from server.kit import PATIENCE, Gate, Peer, drain_begun, scripted, wait_arrived
+from server.ways import each_transport
 
 MIB = 1024 * 1024
 
@@ -56,6 +57,7 @@ def test_peers_that_stream_get_a_reply_to_all_that_was_received(serve, backgroun
         assert got == (b"BCDEFGHA" * (len(got) // 8 + 1))[: len(got)]
 
 
+@each_transport
 def test_an_urgent_byte_that_had_arrived_is_answered_too(serve, connect, background, gate):
     """Out of band, it would end the count of the bytes to be answered."""
     server = serve(gate)
@@ -74,6 +76,7 @@ def test_an_urgent_byte_that_had_arrived_is_answered_too(serve, connect, backgro
     assert stop.result(PATIENCE) == []
 
 
+@each_transport
 def test_silent_peers_are_disconnected_at_once(serve, connect, log):
     server = serve(drain_timeout=0)
     peers = [connect(server) for _ in range(20)]
@@ -85,6 +88,7 @@ def test_silent_peers_are_disconnected_at_once(serve, connect, log):
     assert server.stats().closed["drained"] == 20
 
 
+@each_transport
 def test_the_reply_of_finish_is_sent(serve, connect):
     server = serve(scripted(finish=lambda: b"goodbye"))
     peer = connect(server)
@@ -93,6 +97,7 @@ def test_the_reply_of_finish_is_sent(serve, connect):
     assert peer.read_to_end() == b"goodbye"
 
 
+@each_transport
 def test_a_greeting_under_way_is_still_sent(serve, connect, background):
     gate = Gate()
     server = serve(scripted(greet=lambda: gate(b"hello ")))
@@ -123,6 +128,7 @@ def test_a_peer_that_never_reads_is_cut_at_the_deadline(serve, connect, log):
     assert log.lines("threads did not end") == []
 
 
+@each_transport
 def test_the_configured_drain_timeout_is_the_default(serve, connect):
     server = serve(scripted(feed=lambda _: b"x" * (12 * MIB)), drain_timeout=0.2)
     peer = connect(server)
@@ -133,6 +139,7 @@ def test_the_configured_drain_timeout_is_the_default(serve, connect):
     assert 0.2 <= monotonic() - begun < 1.2
 
 
+@each_transport
 def test_the_write_timeout_holds_during_a_drain_without_limit(serve, connect, log):
     server = serve(scripted(feed=lambda _: b"x" * (12 * MIB)), drain_timeout=0, write_timeout=0.2)
     peer = connect(server)
@@ -142,6 +149,7 @@ def test_the_write_timeout_holds_during_a_drain_without_limit(serve, connect, lo
     assert log.ended(peer)["reason"] == "stalled"
 
 
+@each_transport
 def test_a_peer_that_never_stops_sending_does_not_hold_up_the_drain(serve, connect, background, log):
     server = serve(lambda _: b"", drain_timeout=0)
     peer = connect(server)
@@ -167,6 +175,7 @@ def test_a_peer_that_never_stops_sending_does_not_hold_up_the_drain(serve, conne
     assert log.ended(peer)["reason"] == "drained"
 
 
+@each_transport
 def test_a_peer_that_has_left_does_not_hold_up_the_drain(serve, connect, background, gate):
     server = serve(gate)
     begun = drain_begun(server)

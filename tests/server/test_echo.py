@@ -10,7 +10,8 @@ from contextlib import ExitStack
 import pytest
 
 from echoserver import Handler
-from server.kit import PATIENCE, Peer, scripted, wait_until_idle
+from server.kit import PATIENCE, Peer, scripted, wait_until_idle, where
+from server.ways import each_transport
 
 MIB = 1024 * 1024
 
@@ -19,6 +20,7 @@ def noise(size: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size)
 
 
+@each_transport
 @pytest.mark.parametrize("size", [0, 1, 2, 65535, 65536, 65537, MIB, 5 * MIB + 1])
 def test_data_of_any_size_comes_back_complete(serve, connect, log, size):
     data = noise(size)
@@ -36,6 +38,7 @@ def test_a_peer_may_send_everything_before_it_reads(serve, connect):
     assert peer.read_to_end() == data
 
 
+@each_transport
 def test_a_peer_may_exchange_many_messages(serve, connect):
     peer = connect(serve())
     assert peer.exchange(b"hello") == b"hello"
@@ -50,6 +53,7 @@ def test_single_bytes_come_back_in_order(serve, connect):
         assert peer.exchange(bytes([value])) == bytes([value])
 
 
+@each_transport
 def test_pipelined_messages_come_back_in_order(serve, connect):
     peer = connect(serve())
     messages = b"".join(b"%d\n" % number for number in range(20_000))
@@ -96,10 +100,11 @@ def test_ipv6(serve, log, host, targets):
         assert line["peer"].startswith("[")
 
 
+@each_transport
 def test_each_of_many_peers_gets_its_own_bytes(serve):
     server = serve()
     with ExitStack() as stack:
-        peers = [stack.enter_context(Peer(server.address)) for _ in range(200)]
+        peers = [stack.enter_context(Peer(where(server))) for _ in range(200)]
         for number, peer in enumerate(peers):
             peer.send(b"%06d" % number)
         for number, peer in reversed(list(enumerate(peers))):
@@ -109,13 +114,14 @@ def test_each_of_many_peers_gets_its_own_bytes(serve):
     assert server.stats().closed["eof"] == 200
 
 
+@each_transport
 def test_many_peers_send_at_the_same_time(serve, background):
     server = serve()
     start = threading.Barrier(8)
 
     def talk(seed: int) -> bool:
         data = noise(300_000, seed)
-        with Peer(server.address) as peer:
+        with Peer(where(server)) as peer:
             start.wait(PATIENCE)
             return peer.swap(data) == data
 
@@ -166,6 +172,7 @@ def test_a_reply_may_be_any_bytes_like_object(serve, connect, blocking, as_what)
     assert connect(server).swap(b"ab") == b"abab"
 
 
+@each_transport
 @pytest.mark.parametrize("blocking", [True, False])
 def test_a_reply_may_be_far_larger_than_the_socket_buffers(serve, connect, blocking):
     reply = noise(12 * MIB)
@@ -178,6 +185,7 @@ def test_a_reply_may_be_far_larger_than_the_socket_buffers(serve, connect, block
     assert peer.read_to_end() == reply[1:]
 
 
+@each_transport
 @pytest.mark.parametrize("blocking", [True, False])
 def test_the_reply_of_finish_may_be_large(serve, connect, blocking):
     words = noise(8 * MIB)
@@ -189,6 +197,7 @@ def test_a_plain_function_is_a_handler(serve, connect):
     assert connect(serve(lambda data: data[::-1])).swap(b"abc") == b"cba"
 
 
+@each_transport
 def test_an_urgent_byte_comes_back_in_its_place(serve, connect):
     peer = connect(serve())
     peer.send(b"abc")

@@ -10,6 +10,7 @@ import pytest
 
 from echoserver import Server, ServerConfig
 from echoserver.clock import Deadline
+from echoserver.net.endpoint import InheritedEndpoint, TcpEndpoint, UnixEndpoint
 from echoserver.process.healthcheck import exchange
 
 LINE = b"echoserver healthcheck\n"
@@ -61,20 +62,20 @@ def test_the_built_in_handlers_are_healthy(handler, options):
     options = options if handler == "upper" else {}
     with Server(ServerConfig(port=0, handler=handler, handler_options=options)) as server:
         host, port = server.address
-        assert exchange(host, port, handler, Deadline(PATIENCE)) is None
+        assert exchange(TcpEndpoint(host, port), handler, Deadline(PATIENCE)) is None
 
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "localhost"])
 def test_a_wildcard_is_asked_on_loopback(host):
     listen = "127.0.0.1" if host == "0.0.0.0" else host
     with Server(ServerConfig(port=0, host=listen)) as server:
-        assert exchange(host, server.address[1], "echo", Deadline(PATIENCE)) is None
+        assert exchange(TcpEndpoint(host, server.address[1]), "echo", Deadline(PATIENCE)) is None
 
 
 def test_of_another_handler_a_single_byte_will_do():
     with Server(ServerConfig(port=0, handler=lambda data: b"?")) as server:
         host, port = server.address
-        assert exchange(host, port, "mine:handler", Deadline(PATIENCE)) is None
+        assert exchange(TcpEndpoint(host, port), "mine:handler", Deadline(PATIENCE)) is None
 
 
 def test_an_answer_in_pieces_is_put_together(answering):
@@ -83,13 +84,13 @@ def test_an_answer_in_pieces_is_put_together(answering):
         for byte in peer.recv(100):
             peer.sendall(bytes([byte]))
 
-    assert exchange("127.0.0.1", answering(in_pieces), "echo", Deadline(PATIENCE)) is None
+    assert exchange(TcpEndpoint("127.0.0.1", answering(in_pieces)), "echo", Deadline(PATIENCE)) is None
 
 
 def test_nobody_there():
     with socket.create_server(("127.0.0.1", 0)) as gone:
         port = gone.getsockname()[1]
-    problem = exchange("127.0.0.1", port, "echo", Deadline(PATIENCE))
+    problem = exchange(TcpEndpoint("127.0.0.1", port), "echo", Deadline(PATIENCE))
     assert problem == f"no exchange with 127.0.0.1 port {port}: Connection refused"
 
 
@@ -100,13 +101,13 @@ def test_a_wrong_answer_is_shown(answering, said, shown):
         peer.sendall(said)
 
     port = answering(rebuff)
-    problem = exchange("127.0.0.1", port, "echo", Deadline(PATIENCE))
+    problem = exchange(TcpEndpoint("127.0.0.1", port), "echo", Deadline(PATIENCE))
     assert problem == rf"127.0.0.1 port {port} answered {shown} to b'echoserver healthcheck\n'"
 
 
 def test_another_handler_that_says_nothing_is_not_healthy(answering):
     port = answering(lambda peer: peer.recv(100))
-    problem = exchange("127.0.0.1", port, "mine:handler", Deadline(PATIENCE))
+    problem = exchange(TcpEndpoint("127.0.0.1", port), "mine:handler", Deadline(PATIENCE))
     assert problem is not None
 
 
@@ -114,16 +115,38 @@ def test_another_handler_that_says_nothing_is_not_healthy(answering):
 def test_the_deadline_holds_for_all_steps_together(answering, left):
     # The first byte comes, and then nothing: each step alone would have time again.
     port = answering(lambda peer: [peer.sendall(peer.recv(1)), peer.recv(100), peer.recv(100)])
-    problem = exchange("127.0.0.1", port, "echo", Stages(PATIENCE, PATIENCE, left))
+    problem = exchange(TcpEndpoint("127.0.0.1", port), "echo", Stages(PATIENCE, PATIENCE, left))
     assert problem == f"no answer from 127.0.0.1 port {port} in time"
 
 
 def test_a_free_port_cannot_be_asked():
-    problem = exchange("127.0.0.1", 0, "echo", Deadline(PATIENCE))
+    problem = exchange(TcpEndpoint("127.0.0.1", 0), "echo", Deadline(PATIENCE))
     assert problem == "the port is 0, so the port that the server took is unknown: configure one"
 
 
 def test_a_name_that_no_host_can_have_is_a_problem_and_no_traceback():
-    problem = exchange("a..b", 9000, "echo", Deadline(PATIENCE))
+    problem = exchange(TcpEndpoint("a..b", 9000), "echo", Deadline(PATIENCE))
     assert problem is not None
     assert problem.startswith("no exchange with a..b port 9000: ")
+
+
+def test_a_unix_socket_is_asked(tmp_path):
+    endpoint = UnixEndpoint(str(tmp_path / "echo.sock"))
+    with Server(ServerConfig(listen=[endpoint])):
+        assert exchange(endpoint, "echo", Deadline(PATIENCE)) is None
+    assert exchange(endpoint, "echo", Deadline(PATIENCE)) == f"no exchange with {endpoint}: No such file or directory"
+
+
+def test_a_unix_socket_that_does_not_answer(tmp_path):
+    path = str(tmp_path / "echo.sock")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as listener:
+        listener.bind(path)
+        listener.listen()
+        problem = exchange(UnixEndpoint(path), "echo", Stages(PATIENCE, 0.01))
+        assert problem == f"no answer from unix:{path} in time"
+
+
+@pytest.mark.parametrize("endpoint", [InheritedEndpoint("3", by_systemd=False), InheritedEndpoint("x", by_systemd=True)])
+def test_an_inherited_socket_cannot_be_asked(endpoint):
+    problem = exchange(endpoint, "echo", Deadline(PATIENCE))
+    assert problem == f"the address of {endpoint} is known only to what passed the socket: check that address"

@@ -9,13 +9,13 @@ import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import pytest
 
 import echoserver.server
 from echoserver import Server
-from echoserver.net.endpoint import Endpoint
-from echoserver.net.listener import listen
+from echoserver.net.listener import Listener, listen_on_all
 from server.kit import PATIENCE, Peer, drain_begun, scripted
 from server.ways import every_way, free_places, wait_for, wait_until_settled
 
@@ -38,11 +38,14 @@ class HeldListener(socket.socket):
 def held(monkeypatch) -> list[HeldListener]:
     made: list[HeldListener] = []
 
-    def listen_held(endpoint: Endpoint, backlog: int) -> list[HeldListener]:
-        made.extend(HeldListener(real) for real in listen(endpoint, backlog))
-        return made
+    def listen_held(*where: Any) -> list[Listener]:
+        opened = listen_on_all(*where)
+        for listener in opened:
+            listener.sock = HeldListener(listener.sock)
+            made.append(listener.sock)
+        return opened
 
-    monkeypatch.setattr(echoserver.server, "listen", listen_held)
+    monkeypatch.setattr(echoserver.server, "listen_on_all", listen_held)
     return made
 
 

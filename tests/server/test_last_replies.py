@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from server.kit import PATIENCE, Gate, drain_begun, scripted, wait_arrived
+from server.ways import each_transport
 
 MIB = 1024 * 1024
 
@@ -41,6 +42,7 @@ def test_replies_arrive_although_the_handler_fails_on_unread_input(serve, connec
     assert (line["reason"], line["bytes_out"]) == ("handler", 2 * MIB)
 
 
+@each_transport
 def test_replies_arrive_although_the_peer_sends_on_during_the_drain(serve, connect, log, gate, background):
     def feed(data: bytes) -> bytes:
         return gate(data)[:1] * (3 * MIB) if data[:1] in b"12" else b"late"
@@ -67,6 +69,7 @@ def test_replies_arrive_although_the_peer_sends_on_during_the_drain(serve, conne
     assert got[: 6 * MIB - 1] == b"1" * (3 * MIB - 1) + b"2" * (3 * MIB)
 
 
+@each_transport
 def test_replies_arrive_although_the_peer_sends_on_after_the_idle_timeout(serve, connect, log):
     words = b"x" * (3 * MIB)
     server = serve(scripted(finish=lambda: words), idle_timeout=0.1)

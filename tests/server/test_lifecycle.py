@@ -56,7 +56,7 @@ class Parts:
         return lease
 
     def admit(self, sock: socket.socket) -> Connection | None:
-        return self.lifecycle.admit(sock, ("192.0.2.1", 5000), self.lease())
+        return self.lifecycle.admit(sock, ("192.0.2.1", 5000), "tcp://192.0.2.2:9000", self.lease())
 
     def assert_nothing_is_held(self, **closed: int) -> None:
         """Check that the place is free, the registry empty, and that these connections have been counted."""

@@ -9,9 +9,10 @@ import socket
 import pytest
 
 from echoserver.errors import BindError, ConfigError
-from echoserver.net import listener
-from echoserver.net.endpoint import Endpoint
-from echoserver.net.listener import adopt, listen
+from echoserver.net import tcp
+from echoserver.net.endpoint import TcpEndpoint
+from echoserver.net.inherited import adopt
+from echoserver.net.tcp import listen_tcp
 
 
 def has_ipv6() -> bool:
@@ -27,11 +28,11 @@ needs_ipv6 = pytest.mark.skipif(not has_ipv6(), reason="this machine has no IPv6
 
 @pytest.fixture
 def listening():
-    """Listen as `listen` does, and close what was opened at the end of the test."""
+    """Listen as `listen_tcp` does, and close what was opened at the end of the test."""
     opened: list[socket.socket] = []
 
     def start(host: str, port: int = 0, backlog: int = 8) -> list[socket.socket]:
-        found = listen(Endpoint(host, port), backlog)
+        found = listen_tcp(TcpEndpoint(host, port), backlog)
         opened.extend(found)
         return found
 
@@ -50,7 +51,7 @@ def resolve_to(monkeypatch, *addresses: str) -> None:
             for address in addresses
         ]
 
-    monkeypatch.setattr(listener.socket, "getaddrinfo", resolve)
+    monkeypatch.setattr(tcp.socket, "getaddrinfo", resolve)
 
 
 def fail_to_bind(monkeypatch, *outcomes: int) -> list[tuple]:
@@ -66,7 +67,7 @@ def fail_to_bind(monkeypatch, *outcomes: int) -> list[tuple]:
             raise OSError(error, os.strerror(error))
         bind(sock, address)
 
-    monkeypatch.setattr(listener.socket.socket, "bind", scripted, raising=False)
+    monkeypatch.setattr(tcp.socket.socket, "bind", scripted, raising=False)
     return tried
 
 
@@ -141,7 +142,7 @@ def test_a_port_that_is_never_free_everywhere_is_given_up(monkeypatch):
     resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
     tried = fail_to_bind(monkeypatch, *[0, errno.EADDRINUSE] * 100)
     with pytest.raises(BindError, match=r"^cannot listen on 127\.0\.0\.2:\d+: another program listens there"):
-        listen(Endpoint("both.example", 0), 8)
+        listen_tcp(TcpEndpoint("both.example", 0), 8)
     assert len(tried) == 40
 
 
@@ -151,7 +152,7 @@ def test_a_given_port_that_one_address_refuses_is_refused(monkeypatch):
     resolve_to(monkeypatch, "127.0.0.1", "127.0.0.2")
     fail_to_bind(monkeypatch, 0, errno.EADDRINUSE)
     with pytest.raises(BindError, match=rf"^cannot listen on 127\.0\.0\.2:{free}: another program listens there"):
-        listen(Endpoint("both.example", free), 8)
+        listen_tcp(TcpEndpoint("both.example", free), 8)
 
 
 @pytest.mark.parametrize("missing", [errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
@@ -167,7 +168,7 @@ def test_an_address_that_this_machine_lacks_is_left_out(listening, monkeypatch, 
 
 def refusal(host: str, port: int = 0) -> str:
     with pytest.raises(BindError) as refused:
-        listen(Endpoint(host, port), 8)
+        listen_tcp(TcpEndpoint(host, port), 8)
     assert str(refused.value).isprintable()
     return str(refused.value)
 
@@ -209,7 +210,7 @@ def test_a_name_that_has_no_address_is_refused(monkeypatch):
     def fail(*_args, **_options):
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
-    monkeypatch.setattr(listener.socket, "getaddrinfo", fail)
+    monkeypatch.setattr(tcp.socket, "getaddrinfo", fail)
     assert refusal("no.example") == (
         "cannot listen on 'no.example': Name or service not known; "
         "give an address of this machine, or a name that has one"

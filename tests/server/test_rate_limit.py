@@ -11,6 +11,7 @@ from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.rate import TokenBucket
 from server.connection_kit import make_connection, serve_blocking, tcp_pair
 from server.kit import PATIENCE, Gate, scripted, wait_arrived, wait_for_state, wait_until_gone, wait_until_idle
+from server.ways import each_transport
 
 
 @pytest.fixture
@@ -81,6 +82,7 @@ def test_one_receive_takes_no_more_than_the_burst(serve, connect, way):
     assert sum(seen) == 10_000
 
 
+@each_transport
 def test_a_half_close_during_a_pause_is_answered_in_full(serve, connect, way, pausing):
     server = serve(rate_limit="5/s", rate_burst="1", **way)
     peer = connect(server)
@@ -153,6 +155,7 @@ def test_a_paused_connection_is_not_idle(serve, connect, way):
 # -- asked to end
 
 
+@each_transport
 def test_a_drain_ends_pauses_and_answers_what_had_arrived(serve, connect, way, dry):
     server = serve(rate_limit="1/s", rate_burst="1", **way)
     peers = [connect(server) for _ in range(5)]

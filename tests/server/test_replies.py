@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from echoserver import Handler
 from echoserver.handlers import Last
 from server.kit import PATIENCE, scripted, wait_until_idle
-from server.ways import every_way, wait_for, wait_until_settled
+from server.ways import each_transport, every_way, wait_for, wait_until_settled
 
 MIB = 1024 * 1024
 
@@ -24,6 +24,7 @@ def talking(**functions: Any) -> type[Handler]:
     return scripted(blocking=False, **functions)
 
 
+@each_transport
 @every_way
 @pytest.mark.parametrize("where", ["greet", "feed", "finish", "pieces", "greeting in pieces"])
 def test_nothing_follows_a_last_reply(serve, connect, log, dispatch, where):
@@ -59,6 +60,7 @@ def test_an_empty_last_reply_ends_it_too(serve, connect, log, dispatch):
     assert log.ended(peer)["reason"] == "finished"
 
 
+@each_transport
 @every_way
 def test_a_large_last_reply_arrives_whole_although_the_peer_goes_on_sending(serve, connect, dispatch):
     server = serve(talking(feed=lambda _: Last(b"x" * (4 * MIB))), dispatch=dispatch)
@@ -88,6 +90,7 @@ def test_a_greeting_and_last_words_may_come_in_pieces(serve, connect, dispatch, 
     assert connect(server).swap(b"!") == (b"one two!" if place == "greet" else b"!one two")
 
 
+@each_transport
 @every_way
 @pytest.mark.parametrize("limit", [{}, {"rate_limit": "1000000/s"}, {"rate_limit": "100MB/s"}], ids=["none", "n", "B"])
 def test_a_half_close_amid_the_pieces_still_gets_all_of_them(serve, connect, log, dispatch, limit):
@@ -144,6 +147,7 @@ def test_a_long_reply_to_a_slow_reader_costs_a_few_pieces_of_memory(serve, conne
     assert peak < 4 * size
 
 
+@each_transport
 @every_way
 def test_pieces_are_closed_in_the_serving_thread_when_the_peer_leaves(serve, connect, log, dispatch):
     served: list[threading.Thread] = []

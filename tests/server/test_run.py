@@ -12,6 +12,7 @@ import pytest
 from echoserver import Server, ServerConfig
 from echoserver.errors import BindError
 from echoserver.observe.logs import LogWriter
+from echoserver.process.notify import ServiceManager
 from echoserver.process.run import run
 from echoserver.process.signals import EventInbox
 
@@ -32,7 +33,7 @@ class Running:
 
     def _run(self) -> None:
         try:
-            run(self.server, self._writer, self.inbox)
+            run(self.server, self._writer, self.inbox, ServiceManager({}))
         except BindError as error:
             self._failure = error
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from time import monotonic
@@ -17,8 +16,8 @@ from echoserver.serving.connection import Connection
 from echoserver.serving.limits import Limits, TimeLimits
 from echoserver.serving.session import Session
 from server.connection_kit import tcp_pair
-from server.kit import PATIENCE, Peer, scripted
-from server.ways import every_way, wait_for, wait_until_settled
+from server.kit import Peer, scripted, where
+from server.ways import each_transport, every_way, wait_for, wait_until_settled
 
 MIB = 1024 * 1024
 
@@ -35,7 +34,7 @@ class NoLease:
 def sending() -> Iterator[tuple[Connection, Peer]]:
     """A connection in the middle of a reply that fills the kernel's buffers, and its peer, which reads on demand."""
     sock, peer = tcp_pair(receive_buffer=4096)
-    connection = Connection(1, None, PlainTransport(sock), Session(find_handler("echo", {}), None), NoLease())
+    connection = Connection(1, None, "", PlainTransport(sock), Session(find_handler("echo", {}), None), NoLease())
     connection.stats.state = ConnectionState.SENDING
     sock.setblocking(False)
     with peer:
@@ -125,6 +124,7 @@ def test_a_peer_that_stops_reading_ends_a_second_after_the_limit_at_most(
     wait_until_settled(server)
 
 
+@each_transport
 @every_way
 @pytest.mark.parametrize("reply", ["bytes", "pieces"])
 def test_the_longest_life_ends_a_reply_that_is_never_read(serve, connect, log, dispatch, reply):
@@ -148,6 +148,7 @@ def test_the_longest_life_ends_a_reply_that_is_never_read(serve, connect, log, d
     wait_until_settled(server)
 
 
+@each_transport
 @every_way
 def test_the_longest_life_ends_an_echo_that_is_never_read(serve, connect, log, dispatch):
     server = serve(dispatch=dispatch, write_timeout=0, idle_timeout=0, max_lifetime=0.2)
@@ -161,6 +162,7 @@ def test_the_longest_life_ends_an_echo_that_is_never_read(serve, connect, log, d
     assert monotonic() - begun <= 1.5
 
 
+@each_transport
 @every_way
 def test_peers_that_stall_in_bulk_keep_no_pipe(serve, connect, dispatch):
     server = serve(dispatch=dispatch, workers=16, write_timeout=0)
@@ -189,11 +191,9 @@ def test_peers_that_stall_in_bulk_keep_no_pipe(serve, connect, dispatch):
             return None not in pipes
 
     wait_for(borrow_all, "a peer that does not read keeps a pipe")
-    with socket.create_connection(server.address, PATIENCE) as ninth:
-        ninth.sendall(b"y" * 200_000)
-        left = 200_000
-        while left:
-            left -= len(ninth.recv(left))
+    with Peer(where(server)) as ninth:
+        ninth.send(b"y" * 200_000)
+        assert ninth.read(200_000) == b"y" * 200_000
     for peer in stalled:
         peer.reset()
     wait_until_settled(server)

@@ -10,10 +10,12 @@ import pytest
 from echoserver import Handler
 from echoserver.net.splice import MOVE_BYTES
 from server.kit import PATIENCE, Gate, scripted, serves_on, wait_until_idle
+from server.ways import each_transport
 
 MIB = 1024 * 1024
 
 
+@each_transport
 def test_a_peer_that_never_sends_is_idle(serve, connect, log):
     server = serve(idle_timeout=0.2)
     begun = monotonic()
@@ -23,6 +25,7 @@ def test_a_peer_that_never_sends_is_idle(serve, connect, log):
     assert log.ended(peer)["reason"] == "idle"
 
 
+@each_transport
 def test_a_peer_that_falls_silent_is_idle(serve, connect, log):
     server = serve(idle_timeout=0.2)
     peer = connect(server)
@@ -42,6 +45,7 @@ def test_a_peer_that_is_silent_after_a_greeting_is_idle_not_stalled(serve, conne
     assert log.ended(peer)["reason"] == "idle"
 
 
+@each_transport
 def test_an_idle_peer_gets_the_reply_of_finish(serve, connect, log):
     server = serve(scripted(finish=lambda: b"too late"), idle_timeout=0.1)
     peer = connect(server)
@@ -116,6 +120,7 @@ def test_a_peer_that_never_reads_is_stalled(serve, connect, log, blocking):
     wait_until_idle(server)
 
 
+@each_transport
 def test_a_flood_that_is_never_read_is_stalled(serve, connect, log):
     server = serve(write_timeout=0.2)
     peer = connect(server)
@@ -133,6 +138,7 @@ def test_an_idle_peer_that_does_not_read_the_reply_of_finish_is_stalled(serve, c
     assert log.ended(peer)["reason"] == "stalled"
 
 
+@each_transport
 def test_a_peer_whose_kernel_has_the_reply_is_not_stalled(serve, connect, log):
     server = serve(write_timeout=0.1, idle_timeout=0.3)
     peer = connect(server)

@@ -19,6 +19,9 @@ every_way = pytest.mark.parametrize(
 )
 """For handlers that do not block: in a thread, in the poller, in a worker."""
 
+each_transport = pytest.mark.parametrize("transport", ["tcp", "unix"])
+"""For what must hold over TCP and over unix sockets."""
+
 workers_ways = pytest.mark.parametrize(("mode", "dispatch"), [("workers", "inline"), ("workers", "queue")])
 
 blocking_ways = pytest.mark.parametrize(("mode", "dispatch"), [("threads", "auto"), ("workers", "queue")])
