@@ -124,7 +124,6 @@ def test_a_peer_that_stops_reading_ends_a_second_after_the_limit_at_most(
     wait_until_settled(server)
 
 
-@each_transport
 @every_way
 @pytest.mark.parametrize("reply", ["bytes", "pieces"])
 def test_the_longest_life_ends_a_reply_that_is_never_read(serve, connect, log, dispatch, reply):
