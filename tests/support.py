@@ -14,6 +14,7 @@ import selectors
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -52,11 +53,17 @@ def run(*arguments: object, cwd: Path | None = None, **changes: str) -> subproce
 class Program:
     """A started process whose standard error is read line by line; it is killed where the test leaves it running.
 
-    `Program("serve", "--port", 0)` starts the command; `arguments` given by name starts any other.
+    `Program("serve", "--port", 0)` starts the command; `arguments` given by name starts any other. It inherits the
+    descriptors that `inherited` names.
     """
 
     def __init__(
-        self, *of_command: object, arguments: list[str] | None = None, cwd: Path | None = None, **changes: str
+        self,
+        *of_command: object,
+        arguments: list[str] | None = None,
+        cwd: Path | None = None,
+        inherited: tuple[int, ...] = (),
+        **changes: str,
     ) -> None:
         self.process = subprocess.Popen(
             arguments or command(*of_command),
@@ -65,6 +72,7 @@ class Program:
             stderr=subprocess.PIPE,
             env=environment(**changes),
             cwd=cwd,
+            pass_fds=inherited,
         )
         assert self.process.stderr is not None
         self._output = self.process.stderr
@@ -138,6 +146,22 @@ class Program:
             whole, self._unfinished = [self._unfinished], b""
         self._read += [line.decode() for line in whole]
         return bool(data)
+
+
+def activated(sockets: Sequence[socket.socket], names: str, *of_command: object, **options: Any) -> Program:
+    """Start the command as systemd starts a unit with sockets: they are its descriptors from 3 on."""
+    code = (
+        "import os, sys\n"
+        "given = [os.dup(int(number)) for number in sys.argv[1].split(',')]\n"
+        "for index, number in enumerate(given): os.dup2(os.dup(number), 3 + index)\n"
+        "os.environ['LISTEN_PID'] = str(os.getpid())\n"
+        "os.execv(sys.executable, [sys.executable, *sys.argv[2:]])"
+    )
+    numbers = tuple(sock.fileno() for sock in sockets)
+    arguments = [sys.executable, "-c", code, ",".join(map(str, numbers)), *command(*of_command)[1:]]
+    return Program(
+        arguments=arguments, inherited=numbers, LISTEN_FDS=str(len(numbers)), LISTEN_FDNAMES=names, **options
+    )
 
 
 class Service(Program):

@@ -8,8 +8,8 @@ import click
 
 from echoserver.cli.options import Given, config_options, load
 from echoserver.errors import ConfigError
-from echoserver.observe.logs import LogWriter
 from echoserver.net.inherited import forget_descriptors
+from echoserver.observe.logs import LogWriter
 from echoserver.process.descriptors import make_room
 from echoserver.process.notify import ServiceManager
 from echoserver.process.run import run
@@ -23,7 +23,9 @@ _STANDARD_ERROR = 2
 _LOG_CLOSE_SECONDS = 1.0
 
 
-@click.command("serve", epilog="Example: echoserver serve --listen tcp://0.0.0.0:9000 --listen unix:/run/echo.sock --handler upper")
+@click.command(
+    "serve", epilog="Example: echoserver serve --listen tcp://0.0.0.0:9000 --listen unix:/run/echo.sock --handler upper"
+)
 @config_options
 def command(**given: Given) -> None:
     """Serve until SIGTERM, SIGINT or SIGHUP, then let open connections get their replies. A second signal cuts them.

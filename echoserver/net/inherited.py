@@ -94,7 +94,9 @@ def inherit(endpoint: InheritedEndpoint, number: int) -> socket.socket:
     except ConfigError as error:
         problem = error.problem
         if _is_connected(sock):
-            problem = f"descriptor {number} is a connection; must be a socket that listens (Accept=no in a systemd unit)"
+            problem = (
+                f"descriptor {number} is a connection; must be a socket that listens (Accept=no in a systemd unit)"
+            )
         sock.detach()  # it is not ours to close
         raise _refused(endpoint, problem) from None
     sock.set_inheritable(False)

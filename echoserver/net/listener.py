@@ -107,8 +107,8 @@ def listen_on_all(endpoints: Sequence[Endpoint], backlog: int, environment: Mapp
 
 def _refuse_the_same_descriptor(endpoints: Sequence[Endpoint], environment: Mapping[str, str]) -> None:
     users: dict[int, InheritedEndpoint] = {}
-    for endpoint in endpoints:
-        for number in descriptors(endpoint, environment) if isinstance(endpoint, InheritedEndpoint) else ():
+    for endpoint in [entry for entry in endpoints if isinstance(entry, InheritedEndpoint)]:
+        for number in descriptors(endpoint, environment):
             if (other := users.setdefault(number, endpoint)) != endpoint:
                 problem = f"descriptor {number} is that of {other} too; name it once"
                 raise ConfigError(f"{endpoint} is refused: {problem}", key="listen")

@@ -1,4 +1,4 @@
-"""Fixtures of the server's tests. Tests that use `mode` run once in each mode; those marked `each_transport`, over each."""
+"""Fixtures of the server's tests. Tests that use `mode` run in each mode, those marked `each_transport` over each."""
 
 from __future__ import annotations
 

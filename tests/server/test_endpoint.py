@@ -66,8 +66,14 @@ ANY = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
             "unix:/PATH; an abstract name has no permissions, so any local user could connect",
             ["unix:@echo", "unix:@", "unix:@echo?mode=0660"],
         ),
-        (ANY, ["", "fd:", "fd:-1", "fd:x", "fd:1.0", "fd:1234567890", "fd:٣", "systemd:", "/run/echo.sock", "TCP://a:1"]),
-        (ANY, ["localhost:9000", "http://a:1", "unix:/a\nb", "unix:\0echo", "systemd:\x1b", "tcp://a\t:1", "tcp://a:1\n"]),
+        (
+            ANY,
+            ["", "fd:", "fd:-1", "fd:x", "fd:1.0", "fd:1234567890", "fd:٣", "systemd:", "/run/echo.sock", "TCP://a:1"],
+        ),
+        (
+            ANY,
+            ["localhost:9000", "http://a:1", "unix:/a\nb", "unix:\0echo", "systemd:\x1b", "tcp://a\t:1", "tcp://a:1\n"],
+        ),
     ],
 )
 def test_what_is_no_endpoint_is_refused_with_what_would_be_one(problem, texts):

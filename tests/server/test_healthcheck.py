@@ -146,7 +146,9 @@ def test_a_unix_socket_that_does_not_answer(tmp_path):
         assert problem == f"no answer from unix:{path} in time"
 
 
-@pytest.mark.parametrize("endpoint", [InheritedEndpoint("3", by_systemd=False), InheritedEndpoint("x", by_systemd=True)])
+@pytest.mark.parametrize(
+    "endpoint", [InheritedEndpoint("3", by_systemd=False), InheritedEndpoint("x", by_systemd=True)]
+)
 def test_an_inherited_socket_cannot_be_asked(endpoint):
     problem = exchange(endpoint, "echo", Deadline(PATIENCE))
     assert problem == f"the address of {endpoint} is known only to what passed the socket: check that address"

@@ -204,7 +204,9 @@ def test_a_socket_that_does_not_listen_is_refused_and_stays_open(never_bound, ki
 
 @pytest.mark.parametrize("family", [socket.AF_INET, socket.AF_UNIX])
 def test_a_connection_as_accept_yes_passes_it_is_refused_by_name(bound, family):
-    pair = (socket.create_connection(bound.getsockname(), 5),) if family == socket.AF_INET else socket.socketpair(family)
+    pair = (
+        (socket.create_connection(bound.getsockname(), 5),) if family == socket.AF_INET else socket.socketpair(family)
+    )
     number = pair[0].fileno()
     problem = f"descriptor {number} is a connection; must be a socket that listens (Accept=no in a systemd unit)"
     assert refused_descriptor(number) == problem
