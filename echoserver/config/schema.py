@@ -8,15 +8,14 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Network, IPv6Network
 from typing import Any, TypeVar, cast
 
+from echoserver.config.addresses import Endpoints, Networks
 from echoserver.config.rates import Amount, Rate
 from echoserver.config.values import (
     AmountKind,
     Choice,
     Duration,
-    Endpoints,
     HandlerName,
     Kind,
-    Networks,
     Option,
     RateKind,
     Table,

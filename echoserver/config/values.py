@@ -9,12 +9,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
 from echoserver.config.rates import Amount, Rate
-from echoserver.net.endpoint import ALLOWED_ENDPOINTS, Endpoint, parse_endpoint
 
 T = TypeVar("T")
 _SHOWN = 80
@@ -216,72 +214,6 @@ class Table(Kind[Mapping[str, Any]]):
                 raise ValueError(self.allowed)
             table[key] = value
         return table
-
-
-class Networks(Kind[tuple[IPv4Network | IPv6Network, ...]]):
-    """IP addresses and networks: a flag for each; in the environment, a line for each."""
-
-    metavar = "NETWORK"
-    allowed = "IP addresses, or networks without host bits, such as 192.0.2.7 or 10.0.0.0/8 (in a file, a list)"
-    many = True
-
-    def check(self, value: object) -> tuple[IPv4Network | IPv6Network, ...]:
-        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-            raise ValueError(self.allowed)
-        return tuple(self._network(entry) for entry in value)
-
-    def parse(self, text: str) -> tuple[IPv4Network | IPv6Network, ...]:
-        return self.check(text.removesuffix("\n").split("\n"))
-
-    def parse_all(self, texts: Sequence[str]) -> tuple[IPv4Network | IPv6Network, ...]:
-        return self.check(texts)
-
-    def show(self, value: tuple[IPv4Network | IPv6Network, ...]) -> object:
-        # An address stays an address, without the length of its prefix.
-        return [str(entry.network_address if entry.num_addresses == 1 else entry) for entry in value]
-
-    def _network(self, entry: object) -> IPv4Network | IPv6Network:
-        if isinstance(entry, IPv4Network | IPv6Network):
-            return entry
-        try:
-            # Only text: ip_network would accept a number too.
-            return ip_network(entry if isinstance(entry, str) else "")
-        except ValueError:
-            raise ValueError(self.allowed) from None
-
-
-class Endpoints(Kind[tuple[Endpoint, ...]]):
-    """What to listen on: a flag for each; in the environment, a line for each."""
-
-    metavar = "ENDPOINT"
-    _in_a_file = " (in a file, a list)"
-    allowed = ALLOWED_ENDPOINTS + _in_a_file
-    many = True
-
-    def check(self, value: object) -> tuple[Endpoint, ...]:
-        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
-            raise ValueError(self.allowed)
-        endpoints = tuple(self._endpoint(entry) for entry in value)
-        if len({endpoint.address for endpoint in endpoints}) < len(endpoints):
-            raise ValueError("endpoints that differ from one another")
-        return endpoints
-
-    def parse(self, text: str) -> tuple[Endpoint, ...]:
-        return self.check(text.removesuffix("\n").split("\n"))
-
-    def parse_all(self, texts: Sequence[str]) -> tuple[Endpoint, ...]:
-        return self.check(texts)
-
-    def show(self, value: tuple[Endpoint, ...]) -> object:
-        return [str(endpoint) for endpoint in value]
-
-    def _endpoint(self, entry: object) -> Endpoint:
-        if isinstance(entry, Endpoint):
-            return entry
-        try:
-            return parse_endpoint(entry if isinstance(entry, str) else "")
-        except ValueError as error:
-            raise ValueError(f"{error}{self._in_a_file}") from None
 
 
 @dataclass(frozen=True, slots=True)

@@ -118,8 +118,8 @@ def _refused(endpoint: InheritedEndpoint, problem: str) -> ConfigError:
 def adopt(sock: socket.socket) -> socket.socket:
     """Prepare a listening socket that was bound elsewhere, and return it.
 
-    It becomes non-blocking. If it is a TCP socket, what it accepts sends without delay (TCP_NODELAY) and receives urgent
-    data in its place (SO_OOBINLINE). Other processes may listen on it too, so it is never shut down.
+    It becomes non-blocking. If it is a TCP socket, what it accepts sends without delay (TCP_NODELAY) and receives
+    urgent data in its place (SO_OOBINLINE). Other processes may listen on it too, so it is never shut down.
 
     Raises
     ------

@@ -1,1 +1,1 @@
-"""The server as a process: signals, limits of the process, health check."""
+"""The server as a process: signals, limits of the process, service manager, health check."""

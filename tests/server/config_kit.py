@@ -7,14 +7,13 @@ from pathlib import Path
 import tomli_w
 
 from echoserver.config import options
+from echoserver.config.addresses import Endpoints, Networks
 from echoserver.config.values import (
     AmountKind,
     Choice,
     Duration,
-    Endpoints,
     HandlerName,
     Kind,
-    Networks,
     RateKind,
     Table,
     Text,
@@ -73,7 +72,7 @@ def wrong_texts(kind: Kind) -> list[str]:
         case Networks():
             return ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1 ", "10.0.0.1\n\n", "1", "::1/129"]
         case Endpoints():
-            return ["localhost:9000", "udp://127.0.0.1:9000", "fd:", "fd:-1", "fd:x", "systemd:", "UNIX:/x", "tcp"]
+            return ["localhost:9000", "udp://127.0.0.1:9000", "fd:", "fd:-1", "fd:x", "systemd:", "UNIX:/x", "/run/x"]
         case RateKind():
             return ["100", "/s", "0/s", "1.5/s", "-1/s", "64kb/s", "64 kB/s", "100/m", "1001GB/s", "٣/s", "0kB"]
         case AmountKind():

@@ -60,10 +60,9 @@ def listeners(monkeypatch) -> list[Unreliable]:
     made: list[Unreliable] = []
 
     def listen_unreliably(*where: Any) -> list[Listener]:
-        opened = listen_on_all(*where)
-        for listener in opened:
-            listener.sock = Unreliable(listener.sock)
-            made.append(listener.sock)
+        for listener in (opened := listen_on_all(*where)):
+            made.append(unreliable := Unreliable(listener.sock))
+            listener.sock = unreliable
         return opened
 
     monkeypatch.setattr(echoserver.server, "listen_on_all", listen_unreliably)

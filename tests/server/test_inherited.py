@@ -1,4 +1,4 @@
-"""Listening sockets that come from a parent or from systemd: which they are, what is refused, and what stays as it was."""
+"""Listening sockets from systemd or another parent: which they are, what is refused, and what stays as it was."""
 
 from __future__ import annotations
 

@@ -1,0 +1,78 @@
+"""The kinds of value that are lists of addresses: networks, and endpoints to listen on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from typing import TypeVar
+
+from echoserver.config.values import Kind
+from echoserver.net.endpoint import ALLOWED_ENDPOINTS, Endpoint, parse_endpoint
+
+T = TypeVar("T")
+
+
+class _Several(Kind[tuple[T, ...]]):
+    """Several values: a flag for each; in the environment, a line for each; in a file, a list."""
+
+    many = True
+
+    def check(self, value: object) -> tuple[T, ...]:
+        if not isinstance(value, Sequence) or isinstance(value, str | bytes):
+            raise ValueError(self.allowed)
+        return tuple(self.check_one(entry) for entry in value)
+
+    def parse(self, text: str) -> tuple[T, ...]:
+        return self.check(text.removesuffix("\n").split("\n"))
+
+    def parse_all(self, texts: Sequence[str]) -> tuple[T, ...]:
+        return self.check(texts)
+
+    def check_one(self, entry: object) -> T:
+        """Return one of the values, or raise `ValueError` if it isn't allowed."""
+        raise NotImplementedError
+
+
+class Networks(_Several[IPv4Network | IPv6Network]):
+    """IP addresses and networks."""
+
+    metavar = "NETWORK"
+    allowed = "IP addresses, or networks without host bits, such as 192.0.2.7 or 10.0.0.0/8 (in a file, a list)"
+
+    def show(self, value: tuple[IPv4Network | IPv6Network, ...]) -> object:
+        # An address stays an address, without the length of its prefix.
+        return [str(entry.network_address if entry.num_addresses == 1 else entry) for entry in value]
+
+    def check_one(self, entry: object) -> IPv4Network | IPv6Network:
+        if isinstance(entry, IPv4Network | IPv6Network):
+            return entry
+        try:
+            # Only text: ip_network would accept a number too.
+            return ip_network(entry if isinstance(entry, str) else "")
+        except ValueError:
+            raise ValueError(self.allowed) from None
+
+
+class Endpoints(_Several[Endpoint]):
+    """What to listen on."""
+
+    metavar = "ENDPOINT"
+    _in_a_file = " (in a file, a list)"
+    allowed = ALLOWED_ENDPOINTS + _in_a_file
+
+    def check(self, value: object) -> tuple[Endpoint, ...]:
+        endpoints = super().check(value)
+        if len({endpoint.address for endpoint in endpoints}) < len(endpoints):
+            raise ValueError("endpoints that differ from one another")
+        return endpoints
+
+    def show(self, value: tuple[Endpoint, ...]) -> object:
+        return [str(endpoint) for endpoint in value]
+
+    def check_one(self, entry: object) -> Endpoint:
+        if isinstance(entry, Endpoint):
+            return entry
+        try:
+            return parse_endpoint(entry if isinstance(entry, str) else "")
+        except ValueError as error:
+            raise ValueError(f"{error}{self._in_a_file}") from None
