@@ -280,9 +280,10 @@ class Poller:
     def _take_due(self, timers: TimerHeap[NonBlockingDriver]) -> None:
         """Serve the connections whose pause is over."""
         for driver in timers.take_due(monotonic()):
-            if self._ready is None:
-                self.events += 1
-            self._serve(driver)
+            self.events += self._ready is None
+            # One that was woken before the poller learned of its pause is with a worker, which gives it back.
+            if not driver.queued:
+                self._serve(driver)
 
     def _shut_down(self) -> None:
         """Serve what is left to its end, when the server stops with its workers stuck. All of it has been cut."""
