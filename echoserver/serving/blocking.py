@@ -95,7 +95,10 @@ class BlockingDriver:
         self._answer_what_arrived()
         if not connection.abrupt:
             self._stats.state = _HANDLING
-            self._say(session.finish())
+            try:
+                self._say(session.finish())
+            except _Finished:  # the last words are the last reply whatever they are
+                pass
 
     def _send_back(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""

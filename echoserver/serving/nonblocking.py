@@ -182,6 +182,7 @@ class NonBlockingDriver:
         if not self._final:
             self._final = True
             self.connection.reason = self.connection.ending or CloseReason.FINISHED
+        self._stats.replies += not reply  # `_try_send` counts no reply that is empty
         return _NOTHING if self._try_send(memoryview(reply)) is _READ else _WRITE
 
     def _send_pieces(self) -> Interest:
@@ -194,9 +195,11 @@ class NonBlockingDriver:
             # Pieces may have no end, so a connection whose lifetime is over takes no more of them.
             if piece is None or isinstance(piece, Last) or self.connection.ending is CloseReason.EXPIRED:
                 self._pieces = None
-                pieces.close()
-                if piece is not None:
-                    return self._send_last(piece)
+                try:
+                    if piece is not None:
+                        return self._send_last(piece)
+                finally:
+                    pieces.close()
                 self._stats.replies += 1
                 return self._after_reply()
             sent += len(piece)
