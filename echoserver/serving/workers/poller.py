@@ -278,10 +278,9 @@ class Poller:
         self._serve(driver)
 
     def _take_due(self, timers: TimerHeap[NonBlockingDriver]) -> None:
-        """Serve the connections whose pause is over."""
+        """Serve the connections whose pause is over, except those that were woken before the pause was known."""
         for driver in timers.take_due(monotonic()):
             self.events += self._ready is None
-            # One that was woken before the poller learned of its pause is with a worker, which gives it back.
             if not driver.queued:
                 self._serve(driver)
 
