@@ -31,7 +31,7 @@ from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.drain import drain
 from echoserver.serving.janitor import Janitor
-from echoserver.serving.lifecycle import Lifecycle, Recipe
+from echoserver.serving.lifecycle import Lifecycle, Recipe, tell
 from echoserver.serving.limits import Limits
 from echoserver.serving.registry import ConnectionRegistry
 from echoserver.serving.threads import ServingThreads
@@ -153,7 +153,8 @@ class Server:
                 raise
         pinned = {} if self._affinity.core is None else {"core": self._affinity.core}
         for endpoint in self._endpoints:
-            self._log.info(
+            tell(
+                self._log.info,
                 "listening",
                 address=str(endpoint),
                 host=endpoint.host,
@@ -259,7 +260,7 @@ class Server:
         for connection in self._registry.live():
             self._lifecycle.abandon(connection)
         if left:
-            self._log.error("threads did not end", threads=[thread.name for thread in left])
+            tell(self._log.error, "threads did not end", threads=[thread.name for thread in left])
         if self._pipes is not None:
             self._pipes.close()
         self._acceptor.close()

@@ -22,7 +22,7 @@ from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.admission import Admission, Lease
 from echoserver.serving.affinity import Affinity
-from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.lifecycle import Lifecycle, tell
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(
@@ -220,7 +220,7 @@ class Acceptor:
         """Close the connection of a peer whose host has as many as one host may have."""
         if self._warn_host.ready():
             limit = self._config.max_connections_per_host
-            self._log.warning("connection limit of a host reached", host=host, limit=limit)
+            tell(self._log.warning, "connection limit of a host reached", host=host, limit=limit)
         # Counted first, so that the count is right by the time the peer knows.
         self._admission.metrics.rejected()
         sock.close()
@@ -228,9 +228,8 @@ class Acceptor:
     def _at_limit(self, listener: socket.socket) -> Lease | None:
         """Deal with a peer that waits while all places are taken; return a place, or `None`."""
         if self._warn_limit.ready():
-            self._log.warning(
-                "connection limit reached", active=len(self._admission.registry), limit=self._config.max_connections
-            )
+            active, limit = len(self._admission.registry), self._config.max_connections
+            tell(self._log.warning, "connection limit reached", active=active, limit=limit)
         if self._config.at_limit == "wait":
             self._admission.metrics.held()
             return self._wait_for_place()
@@ -270,5 +269,6 @@ class Acceptor:
         if self._warn_shortage.ready():
             name = errno.errorcode.get(error.errno or 0, "?")
             active = len(self._admission.registry)
-            self._log.warning("cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=active)
+            reason = os.strerror(error.errno or 0)
+            tell(self._log.warning, "cannot accept for now", error=name, reason=reason, active=active)
         self._stopping.wait(_SHORTAGE_PAUSE)
