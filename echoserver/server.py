@@ -224,13 +224,14 @@ class Server:
         ValueError
             The timeout is negative, or not a number.
         RuntimeError
-            It is called from a handler: it would wait for its own connection to end.
+            It is called from a handler, or from the log in a thread of the server: it would wait for its own thread.
 
         """
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"{timeout!r} is refused: must be a number of seconds, 0 or more")
-        if self._mode.serves_in(current_thread()):
-            raise RuntimeError("stop() waits for all connections, so it can't be called from a handler")
+        thread = current_thread()
+        if self._mode.serves_in(thread) or thread in (self._acceptor.thread, self._janitor.thread):
+            raise RuntimeError(f"stop() waits for the thread {thread.name}, so it can't be called there")
         with self._state_lock:
             cut: list[str] = []
             if self._started and not self._stopped:

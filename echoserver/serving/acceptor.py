@@ -78,7 +78,7 @@ class Acceptor:
         self._log = log
         self._affinity = affinity
         self._listeners: list[socket.socket] = []
-        self._thread = Thread(target=self._run, name="acceptor", daemon=True)
+        self.thread = Thread(target=self._run, name="acceptor", daemon=True)
         self._stopping = Event()
         self._deadline = Deadline(0)  # how long peers in the kernel's queue are accepted; set before `_stopping`
         # The acceptor's own.
@@ -111,7 +111,7 @@ class Acceptor:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self, deadline: Deadline, grace: Deadline) -> list[Thread]:
         """Accept what already waits in the kernel's queue, then close the listeners and end the thread.
@@ -131,12 +131,12 @@ class Acceptor:
         """
         self._deadline = deadline
         self._stopping.set()
-        if self._thread.ident is None:  # it was never started, because something else failed to
+        if self.thread.ident is None:  # it was never started, because something else failed to
             self._close_listeners()
             return []
         self._waker.wake()
-        self._thread.join(grace.timeout())
-        return [self._thread] if self._thread.is_alive() else []
+        self.thread.join(grace.timeout())
+        return [self.thread] if self.thread.is_alive() else []
 
     def close(self) -> None:
         """Give the waker back, once no connection is left that would use it."""

@@ -214,7 +214,7 @@ def test_such_an_error_while_rejecting_ends_it_too(serve, connect, listeners):
     knock(server)
     with pytest.raises(BindError):
         server.wait()
-    server._acceptor._thread.join(PATIENCE)  # it says so first, and then closes
+    server._acceptor.thread.join(PATIENCE)  # it says so first, and then closes
     assert listeners[0].fileno() == -1
 
 
