@@ -90,7 +90,7 @@ class Server:
     ) -> None:
         self.config = config or ServerConfig()
         self._log = log or library_logger()
-        self._listeners = None if listeners is None else [adopt(listener) for listener in listeners]
+        self._listeners = None if listeners is None else [adopt(listener) for listener in dict.fromkeys(listeners)]
         if self._listeners == []:
             raise ConfigError("listeners is refused: must have at least one listening socket")
         self._factory = find_handler(self.config.handler, self.config.handler_options)
