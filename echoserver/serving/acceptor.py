@@ -207,7 +207,7 @@ class Acceptor:
         except BaseException:  # no memory
             lease.release()
             raise
-        if not lease.enter_host(address[0] if isinstance(address, tuple) else ""):
+        if isinstance(address, tuple) and not lease.enter_host(address[0]):  # a peer on a unix socket has no host
             lease.release()
             self._reject(sock, address[0])
             return True
