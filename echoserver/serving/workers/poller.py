@@ -84,8 +84,8 @@ class Poller:
         self._buffer = ReceiveBuffer()
         self._drivers: dict[int, NonBlockingDriver] = {}
         self._timers: TimerHeap[NonBlockingDriver] | None = TimerHeap() if limited else None
-        # Guards `_gone` and `queued` of each driver: who ends a connection that a worker gives back. A worker clears
-        # `queued` and arms the connection under one hold of it.
+        # Guards `_gone` and `queued` of each driver: who ends a connection that a worker gives back. A worker that arms
+        # a connection clears its `queued` under the same hold of it.
         self._lock = Lock()
         self._gone = False
 
@@ -129,14 +129,15 @@ class Poller:
         """Take a connection back from the worker that has served it, and which must not touch it any more."""
         with self._lock:
             if not self._gone:
-                driver.queued = False
-                if interest in (Interest.READ, Interest.WRITE) and self._set.arm(driver, interest):
+                # One that is not armed stays queued until the poller has it: if woken now, it must not be served again.
+                driver.queued = interest not in (Interest.READ, Interest.WRITE)
+                if not driver.queued and self._set.arm(driver, interest):
                     return
+                driver.queued = True
                 self._returned.put((driver, interest))
                 self._waker.wake()
                 return
-        # `stop` had given the handler up, and it has returned after all. Its connection has been cut: the next event is
-        # the last.
+        # `stop` had given the handler up. Its connection has been cut, so the next event is the last.
         while interest is not Interest.NOTHING:
             interest = driver.on_ready(buffer)
         self._lifecycle.begin_close(driver.connection)
@@ -227,6 +228,7 @@ class Poller:
     def _take_messages(self) -> None:
         """Act on everything that other threads have said."""
         for driver, interest in _take_all(self._returned):
+            driver.queued = False
             if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
                 self._timers.add(driver, driver.resume_at)
                 # It may have been asked to end before it got here, when waking it had no effect.
@@ -242,8 +244,7 @@ class Poller:
     def _begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
         connection.served_by = get_ident()
-        descriptor = connection.transport.fileno()
-        lost = self._drivers.get(descriptor)
+        lost = self._drivers.get(descriptor := connection.transport.fileno())
         try:
             driver = self._drivers[descriptor] = NonBlockingDriver(connection)
         except MemoryError as error:
@@ -278,11 +279,10 @@ class Poller:
         self._serve(driver)
 
     def _take_due(self, timers: TimerHeap[NonBlockingDriver]) -> None:
-        """Serve the connections whose pause is over, except those that were woken before the pause was known."""
+        """Serve the connections whose pause is over."""
         for driver in timers.take_due(monotonic()):
             self.events += self._ready is None
-            if not driver.queued:
-                self._serve(driver)
+            self._serve(driver)
 
     def _shut_down(self) -> None:
         """Serve what is left to its end, when the server stops with its workers stuck. All of it has been cut."""
