@@ -148,7 +148,7 @@ class BlockingDriver:
         # at once is copied out of the pipe, and the rest is a reply like any other.
         transport.set_blocking(False)
         try:
-            # A whole move has left more behind. Nothing at all means that the next byte is urgent: only a receive takes it.
+            # A whole move has left more behind. None at all: the next byte is urgent, and only a receive takes it.
             while count == MOVE_BYTES and not rest and connection.ending is None:
                 pipe = pipes.borrow()
                 if pipe is None:
