@@ -80,16 +80,15 @@ class TimeLimits:
         moved, state = stats.bytes_in + stats.bytes_out, stats.state
         if state == ConnectionState.LINGERING:  # it has ended
             return
-        last, watch = connection.watch, None
-        if isinstance(last, _Watch) and last.moved == moved and last.state == state:
-            watch = last
-        else:
+        watch = connection.watch
+        changed = not isinstance(watch, _Watch) or watch.moved != moved or watch.state != state
+        if not isinstance(watch, _Watch) or changed:
             taken = connection.taken() if state == ConnectionState.SENDING else 0
-            expired_at = last.expired_at if isinstance(last, _Watch) else None
-            last = connection.watch = _Watch(moved, state, awake, taken, expired_at)
+            expired_at = watch.expired_at if isinstance(watch, _Watch) else None
+            watch = connection.watch = _Watch(moved, state, awake, taken, expired_at)
         if self._limits.lifetime and now - connection.opened_at >= self._limits.lifetime:
-            self._end_expired(connection, last, now)
-        if watch is None:  # something has changed, so nothing else is late
+            self._end_expired(connection, watch, now)
+        if changed:
             return
         if state == ConnectionState.RECEIVING:
             silent = self._limits.idle and awake - watch.since >= self._limits.idle
@@ -106,14 +105,14 @@ class TimeLimits:
 
     @staticmethod
     def _end_expired(connection: Connection, watch: _Watch, now: float) -> None:
-        """End a connection whose lifetime is over: so that what had arrived is answered, and later at all costs.
+        """End a connection whose lifetime is over: first so that what had arrived is answered, then abruptly.
 
-        The time to answer starts with the request to end. The look that finds it expired may itself be late.
+        The time to answer starts with the first request, since the look that makes it may be late.
         """
         if watch.expired_at is None:
             watch.expired_at = now
             connection.end(CloseReason.EXPIRED)
-        elif now - watch.expired_at >= _LAST_ANSWER_SECONDS and connection.ending is CloseReason.EXPIRED:
+        elif now - watch.expired_at >= _LAST_ANSWER_SECONDS:
             connection.end(CloseReason.EXPIRED, abruptly=True)
 
     def _judge_sending(self, connection: Connection, watch: _Watch, awake: float) -> None:

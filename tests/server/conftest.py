@@ -15,11 +15,19 @@ from echoserver.clock import Deadline
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.connection import Connection
 from echoserver.serving.limits import Limits
+from echoserver.serving.rate import TokenBucket
 from server.connection_kit import serve_blocking, serve_events, tcp_pair
 from server.janitor_kit import LIMITS_OFF, FakeLifecycle, make_janitor
-from server.kit import PATIENCE, Gate, LogLines, Peer
+from server.kit import PATIENCE, Gate, Peer
+from server.log_lines import LogLines
 
 MODES = ["threads", "workers"]
+WAYS: list[dict[str, Any]] = [
+    {"mode": "threads"},
+    {"mode": "workers"},
+    {"mode": "workers", "dispatch": "queue"},
+    {"mode": "workers", "dispatch": "queue", "queue_order": "priority", "workers": 2},
+]
 
 
 @pytest.fixture(params=MODES)
@@ -107,3 +115,17 @@ def running() -> Iterator[Callable[..., FakeLifecycle]]:
     yield start
     for janitor in started:
         assert janitor.stop(Deadline(PATIENCE)) == []
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: "-".join(map(str, way.values())))
+def way(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the options of each way of serving; they override those of the fixture `serve`."""
+    return request.param
+
+
+@pytest.fixture
+def dry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have buckets never fill again, and pauses outlast every test: only a request to end can end one."""
+    wait = TokenBucket.wait
+    monkeypatch.setattr(TokenBucket, "_fill", lambda *_: None)
+    monkeypatch.setattr(TokenBucket, "wait", lambda bucket, now: wait(bucket, now) and 2 * PATIENCE)

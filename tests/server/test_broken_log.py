@@ -9,7 +9,8 @@ import threading
 import pytest
 
 from echoserver import Server, ServerConfig
-from server.kit import LogLines, Peer, wait_until_gone
+from server.kit import Peer, wait_until_gone
+from server.log_lines import LogLines
 from server.ways import wait_for, wait_until_settled
 
 

@@ -12,7 +12,8 @@ import pytest
 from echoserver import Server, ServerConfig
 from echoserver.errors import ConfigError
 from echoserver.observe.metrics import CloseReason
-from server.kit import PATIENCE, LogLines, Peer
+from server.kit import PATIENCE, Peer
+from server.log_lines import LogLines
 from server.ways import wait_until_settled
 
 

@@ -75,7 +75,9 @@ def test_a_peer_that_cannot_be_watched_is_ended_alone(serve, connect, log, epoll
 @workers_ways
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.ENOMEM])
 def test_a_peer_that_cannot_be_watched_any_longer_is_ended_alone(serve, connect, log, epoll, dispatch, number):
-    server = serve(scripted(feed=lambda data: data * LARGE if data == b"?" else data, blocking=False), dispatch=dispatch)
+    server = serve(
+        scripted(feed=lambda data: data * LARGE if data == b"?" else data, blocking=False), dispatch=dispatch
+    )
     before, unlucky = connect(server), connect(server)
     for peer in (before, unlucky):
         assert peer.exchange(b"hello") == b"hello"

@@ -16,7 +16,7 @@ from echoserver.serving.rate import TokenBucket
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue
 from server.connection_kit import ANY_CORE, make_connection
-from server.kit import LogLines
+from server.log_lines import LogLines
 
 
 class Stepped:

@@ -20,21 +20,21 @@ def pieces(*parts: bytes):
 
 @every_way
 @pytest.mark.parametrize(
-    ("last", "sent"),
+    ("last", "sent", "replies"),
     [
-        pytest.param(lambda: Last(b"bye"), b"bye", id="bytes"),
-        pytest.param(lambda: Last(b""), b"", id="empty"),
-        pytest.param(lambda: pieces(b"b", Last(b"ye")), b"bye", id="pieces"),
-        pytest.param(lambda: pieces(b"bye", Last(b"")), b"bye", id="pieces-empty"),
+        pytest.param(lambda: Last(b"bye"), b"bye", 1, id="bytes"),
+        pytest.param(lambda: Last(b""), b"", 0, id="empty"),
+        pytest.param(lambda: pieces(b"b", Last(b"ye")), b"bye", 1, id="pieces"),
+        pytest.param(lambda: pieces(b"bye", Last(b"")), b"bye", 1, id="pieces-empty"),
     ],
 )
-def test_a_last_reply_counts_as_one_reply(serve, connect, log, mode, dispatch, last, sent):
+def test_a_last_reply_counts_once(serve, connect, log, mode, dispatch, last, sent, replies):
     server = serve(scripted(feed=lambda _: last(), blocking=dispatch != "inline"), mode=mode, dispatch=dispatch)
     peer = connect(server)
     peer.send(b"hello")
     assert peer.read_to_end() == sent
     line = log.ended(peer)
-    assert (line["reason"], line["replies"]) == ("finished", 1)
+    assert (line["reason"], line["replies"]) == ("finished", replies)
 
 
 @every_way
