@@ -118,8 +118,9 @@ class Janitor:
             The monotonic time, in seconds.
 
         """
+        awake = now - self._lost
         for connection in self._registry.live():
             try:
-                self._limits.judge(connection, now, now - self._lost)
+                self._limits.judge(connection, now, awake)
             except Exception:  # noqa: BLE001 - such as a log that raises; the other connections have limits too
                 report()

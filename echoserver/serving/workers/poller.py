@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, get_ident
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TypeVar
 
@@ -243,7 +243,7 @@ class Poller:
 
     def _begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
-        connection.served_by = get_ident()
+        connection.served_by = self.thread.ident or 0  # one object for all connections
         lost = self._drivers.get(descriptor := connection.transport.fileno())
         try:
             driver = self._drivers[descriptor] = NonBlockingDriver(connection)
