@@ -8,12 +8,14 @@ import secrets
 import socket
 import stat
 import struct
+import sys
 
 from echoserver.errors import BindError
 from echoserver.net.endpoint import UnixEndpoint
 from echoserver.net.options import prepare
 
 _TRIES = 8
+_PEERCRED = socket.SO_PEERCRED if sys.platform == "linux" else -1
 _LISTENS = (0, errno.EAGAIN, errno.EINPROGRESS)  # what a connect returns; EAGAIN if too many peers wait already
 _ANOTHER_DIRECTORY = "; choose a directory in which this user may create files"
 _REMEDIES = {
@@ -135,9 +137,7 @@ def welcome(sock: socket.socket) -> str:
     """
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-    except OSError:  # no urgent data on the unix sockets of this platform
-        pass
-    if not hasattr(socket, "SO_PEERCRED"):
+        pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, _PEERCRED, 12))
+    except OSError:  # not on this platform
         return "unnamed"
-    pid, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     return f"pid={pid},uid={uid}"
