@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoserver import Handler
+from echoserver.config.addresses import Networks
 from echoserver.config.rates import Amount, Rate
 from echoserver.config.values import (
     AmountKind,
     Choice,
     Duration,
     HandlerName,
-    Networks,
     RateKind,
     Table,
     Text,
