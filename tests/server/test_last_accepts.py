@@ -122,8 +122,8 @@ def test_an_acceptor_that_does_not_end_holds_up_the_stop_for_a_limited_time(
     background(server.stop).result(PATIENCE)
     assert "acceptor" in log.lines("threads did not end")[0]["threads"]
     held[0].may_accept.set()
-    server._acceptor._thread.join(PATIENCE)
-    assert not server._acceptor._thread.is_alive()
+    server._acceptor.thread.join(PATIENCE)
+    assert not server._acceptor.thread.is_alive()
     wait_until_settled(server)
 
 
