@@ -27,12 +27,17 @@ The server takes the next piece when the peer has accepted the previous one. A p
 class Peer:
     """The other end of a connection."""
 
-    address: str
-    """The address as people write it, such as `127.0.0.1:5000` or `[::1]:5000`."""
     host: str
     """The address without the port."""
     port: int | None
     """The port; `None` if this kind of address has none."""
+
+    @property
+    def address(self) -> str:
+        """The address as people write it, such as `127.0.0.1:5000` or `[::1]:5000`."""
+        if self.port is None:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Handler:
