@@ -113,7 +113,7 @@ def expires_at(cert: str) -> float:
     begin, end = text.find(_CERTIFICATE.decode()), text.find(_PEM_END)
     try:
         return _not_after(ssl.PEM_cert_to_DER_cert(text[begin : end + len(_PEM_END)]))
-    except (ValueError, IndexError) as error:
+    except (ValueError, IndexError, KeyError) as error:
         raise ConfigError(f"{cert!r} holds no certificate in PEM form", key="tls_cert") from error
 
 
