@@ -51,7 +51,7 @@ class TlsTransport:
         self._incoming.write(received)
         self._tls = context.wrap_bio(self._incoming, outgoing, server_side=True)
         self._sender = TlsSender(sock, self._tls, outgoing)
-        self._receiver = TlsReceiver(sock, self._tls, self._incoming, self._sender)
+        self._receiver = TlsReceiver(sock, self._tls, self._incoming, outgoing, self._sender)
         self._hello = received
         self._opened = self._reset = self._said_goodbye = self._writing_shut = False
         self.recv: Callable[[int], bytes] = self._receiver.recv

@@ -37,12 +37,12 @@ class TlsSender:
 
     """
 
-    __slots__ = ("_accepted", "_outgoing", "_sock", "_unsent", "_write", "broken")
+    __slots__ = ("_accepted", "_outgoing", "_send", "_unsent", "_write", "broken")
 
     def __init__(self, sock: socket.socket, tls: ssl.SSLObject, outgoing: ssl.MemoryBIO) -> None:
         self.broken = False
         """Whether an alert has ended the connection: nothing may follow it."""
-        self._sock = sock
+        self._send = sock.send
         self._write = tls.write
         self._outgoing = outgoing
         self._accepted = 0  # how much plaintext has been encrypted whose ciphertext has not been sent completely
@@ -74,7 +74,7 @@ class TlsSender:
         unsent = self._unsent or self._outgoing.read()
         try:
             while unsent:
-                sent = self._sock.send(unsent, flags)
+                sent = self._send(unsent, flags)
                 unsent = memoryview(unsent)[sent:] if sent != len(unsent) else self._outgoing.read()
         finally:
             self._unsent = unsent
@@ -85,12 +85,11 @@ class TlsSender:
 
     def answer(self) -> None:
         """Send what receiving has caused, such as the answer to a key update, as far as the socket takes it."""
-        if self._outgoing.pending:
-            try:
-                self.flush()
-            except BlockingIOError:
-                if self.unsent() > _MOST_ANSWER_BYTES:
-                    raise OSError("the peer does not take the answers to its key updates") from None
+        try:
+            self.flush()
+        except BlockingIOError:
+            if self.unsent() > _MOST_ANSWER_BYTES:
+                raise OSError("the peer does not take the answers to its key updates") from None
 
     def break_off(self) -> None:
         """Send the alert that the TLS object has made of an error, unless it would have to wait."""
@@ -110,16 +109,26 @@ class TlsReceiver:
         A connected socket, in either mode.
     tls:
         Decrypts what is in `incoming`.
-    incoming:
-        Where it finds the ciphertext.
+    incoming, outgoing:
+        Where it finds the ciphertext, and where it puts what receiving causes.
     sender:
-        Sends what receiving causes.
+        Sends what is in `outgoing`.
 
     """
 
-    __slots__ = ("_ended", "_failure", "_incoming", "_pending", "_read", "_sender", "_sock", "held", "partial", "shut")
+    __slots__ = (
+        *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_sender", "_sock"),
+        *("held", "partial", "shut"),
+    )
 
-    def __init__(self, sock: socket.socket, tls: ssl.SSLObject, incoming: ssl.MemoryBIO, sender: TlsSender) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        tls: ssl.SSLObject,
+        incoming: ssl.MemoryBIO,
+        outgoing: ssl.MemoryBIO,
+        sender: TlsSender,
+    ) -> None:
         self.shut = False
         """Whether the socket's reading side is shut; written by the thread that shuts it, before it does so."""
         # Other threads may read these two, and see them one receive late.
@@ -128,10 +137,11 @@ class TlsReceiver:
         self.partial = 0
         """How many bytes the TLS object has of a record whose rest has not arrived."""
         self._sock = sock
+        self._receive_raw = sock.recv
         # Given memory it returns a number of bytes, otherwise the bytes.
         self._read = cast(Callable[[int, memoryview | None], bytes | int], tls.read)
         self._pending = tls.pending
-        self._incoming = incoming
+        self._incoming, self._outgoing = incoming, outgoing
         self._sender = sender
         self._ended = False  # whether the peer's close_notify has come
         self._failure: ssl.SSLError | None = None  # raised once what came before it has been returned
@@ -185,12 +195,13 @@ class TlsReceiver:
                     return data
             if self._ended:
                 return None
-            self._sender.answer()
+            if self._outgoing.pending:
+                self._sender.answer()
             receives += 1
             if receives > _MOST_RECEIVES and self._sock.gettimeout() is not None:
                 raise BlockingIOError("no data in what has been received so far")
             # A whole record at least, and if it is full, no more than is returned at once.
-            received = self._sock.recv(max(limit, RECORD_BYTES) + _OVERHEAD_BYTES)
+            received = self._receive_raw((limit if limit > RECORD_BYTES else RECORD_BYTES) + _OVERHEAD_BYTES)
             if not received:
                 if self.shut:
                     return None
@@ -225,6 +236,10 @@ class TlsReceiver:
             self._ended = True
             self.held = 0
             return None
-        self.held = self._incoming.pending + self._pending()
+        # Only a record that is longer than what was asked for leaves something decrypted.
+        if (len(data) if isinstance(data, bytes) else data) == limit:
+            self.held = self._incoming.pending + self._pending()
+        else:
+            self.held = self._incoming.pending
         self.partial = 0
         return data
