@@ -16,10 +16,10 @@ RECORD_BYTES = 16_384
 """The most plaintext that one record carries (RFC 8446, section 5.1)."""
 
 _SEND_BYTES = 4 * RECORD_BYTES
-_OVERHEAD_BYTES = 128  # what encryption adds to as much
-# How often one receive that must not wait asks the socket: a peer may send records without data, and no end of them.
+_OVERHEAD_BYTES = 128  # at least what encryption adds to as many bytes
+# How often one non-blocking receive asks the socket: a peer may send records without data, and no end of them.
 _MOST_RECEIVES = 16
-# How much such records may make us answer before the peer has taken any of it.
+# How much of the answers to such records (key updates) may wait for the peer to take it.
 _MOST_ANSWER_BYTES = 65_536
 
 
@@ -214,7 +214,7 @@ class TlsReceiver:
         try:
             return self._decrypt(limit, memory) if self.held else None
         except ssl.SSLError as error:
-            self._failure = error
+            self._failure = error.with_traceback(None)  # its frames refer to this object
             return None
 
     def _decrypt(self, limit: int, memory: memoryview | None) -> bytes | int | None:
