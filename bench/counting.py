@@ -55,6 +55,9 @@ class FakeSocket:
 class _NoLease:
     """Occupies nothing: there is no server."""
 
+    def enter_proxied_host(self, _host: str) -> bool:
+        return True
+
     def fold(self, _reason: CloseReason) -> bool:
         return True
 
@@ -124,9 +127,8 @@ def measure(repeats: int = _REPEATS) -> Cost:
 
 def make_driver(driver: type[NonBlockingDriver], sock: socket.socket) -> NonBlockingDriver:
     """Return a driver of an echo connection over this socket, past its greeting."""
-    address = (HOST, 1)
-    session = Session(find_handler("echo", {}), address)
-    made = driver(Connection(1, address, "", PlainTransport(sock), session, _NoLease()))
+    session = Session(find_handler("echo", {}), (HOST, 1))
+    made = driver(Connection(1, "", PlainTransport(sock), session, _NoLease()))
     made.on_ready(ReceiveBuffer())
     return made
 

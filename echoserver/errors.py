@@ -57,3 +57,7 @@ class ConfigError(EchoServerError):
     def __str__(self) -> str:
         where = self.origin or self.key
         return printable(f"{where}: {self.problem}") if where else self.problem
+
+
+class OpeningError(EchoServerError):
+    """A connection has ended before its handler was made. The text says why; it is empty if the peer said nothing."""

@@ -83,7 +83,7 @@ class Server:
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
         self._metrics = Metrics()
         self._registry = ConnectionRegistry()
-        recipe = Recipe(self._factory, self._pipes, self.config.rate_limit, self.config.rate_burst)
+        recipe = Recipe(self._factory, self._pipes, self.config)
         self._lifecycle = Lifecycle(recipe, self._metrics, self._log)
         self._affinity = Affinity(self.config.cores, lock_bound=not self._factory.blocking and not inline)
         self._mode = self._lifecycle.mode = make_mode(
@@ -273,4 +273,5 @@ def _limits(config: ServerConfig) -> Limits:
         write=config.write_timeout,
         handler=config.handler_timeout,
         lifetime=config.max_lifetime,
+        opening=config.proxy_timeout if any(endpoint.proxy for endpoint in config.endpoints) else 0.0,
     )

@@ -25,7 +25,7 @@ from echoserver.config.values import (
 )
 from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerSpec
-from echoserver.net.endpoint import Endpoint, TcpEndpoint
+from echoserver.net.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
 
 T = TypeVar("T")
 
@@ -41,7 +41,8 @@ def _option(default: T, kind: Kind[T], help: str, why: str) -> T:  # noqa: A002 
 class ServerConfig:
     """How a server behaves. Durations are in seconds here, and 0 turns a limit off.
 
-    `listen`, `rate_limit`, `rate_burst` and `trusted` also accept the text that a file has, and hold the parsed value.
+    `listen`, `rate_limit`, `rate_burst`, `trusted` and `proxy_trusted` also accept the text that a file has, and hold
+    the parsed value.
 
     Raises
     ------
@@ -67,7 +68,20 @@ class ServerConfig:
         Endpoints(),
         "What to listen on, instead of host and port: tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME; can be "
         "given more than once.",
-        "All endpoints share the limits. The file of a unix socket has mode 0660, or the one of unix:/PATH?mode=0600.",
+        "All endpoints share the limits. The file of a unix socket has mode 0660, or the one of unix:/PATH?mode=0600. "
+        "With ?proxy=require at the end, each connection must begin with a PROXY header.",
+    )
+    proxy_trusted: tuple[IPv4Network | IPv6Network, ...] = _option(
+        cast("tuple[IPv4Network | IPv6Network, ...]", ()),
+        Networks(),
+        "Address or network of a proxy whose PROXY headers are believed; can be given more than once.",
+        "A header names the peer's address, so whoever may send one may be anybody. Peers of unix sockets always may.",
+    )
+    proxy_timeout: float = _option(
+        5.0,
+        Duration(),
+        "End a connection whose PROXY header is not complete after this long.",
+        "A proxy sends it at once. Peers that send nothing should not hold a slot for as long as an idle connection.",
     )
     handler: HandlerSpec = _option(
         cast("HandlerSpec", "echo"),
@@ -224,6 +238,10 @@ class ServerConfig:
             unit = "bytes, such as 64kB" if rate.of_bytes else "messages, such as 100"
             problem = f"{str(burst)!r} is refused: must be {unit}, since rate_limit is {rate}"
             raise ConfigError(problem, key="rate_burst")
+        proxied = [endpoint for endpoint in self.listen if endpoint.proxy]
+        if not self.proxy_trusted and any(not isinstance(endpoint, UnixEndpoint) for endpoint in proxied):
+            problem = f"is missing: name the proxies that may connect to {proxied[0]}, such as 192.0.2.7 or 10.0.0.0/8"
+            raise ConfigError(problem, key="proxy_trusted")
         if self.listen:
             for name in ("host", "port"):
                 if getattr(self, name) != getattr(ServerConfig, name):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import socket
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -24,14 +24,17 @@ class TcpEndpoint:
         An IPv4 or IPv6 address, or a name, which stands for all of its addresses.
     port:
         The port; 0 stands for a free one.
+    proxy:
+        Whether each connection must begin with a PROXY header; written as `?proxy=require`.
 
     """
 
     host: str
     port: int
+    proxy: bool = False
 
     def __str__(self) -> str:
-        return f"tcp://{self.address}"
+        return f"tcp://{self.address}" + _query(self.proxy)
 
     @property
     def address(self) -> str:
@@ -62,14 +65,17 @@ class UnixEndpoint:
         The absolute path of its file.
     mode:
         The permissions of the file.
+    proxy:
+        As for TCP.
 
     """
 
     path: str
     mode: int = _UNIX_MODE
+    proxy: bool = False
 
     def __str__(self) -> str:
-        return f"unix:{self.path}" + ("" if self.mode == _UNIX_MODE else f"?mode={self.mode:04o}")
+        return f"unix:{self.path}" + _query(self.proxy, () if self.mode == _UNIX_MODE else (f"mode={self.mode:04o}",))
 
     @property
     def address(self) -> str:
@@ -87,22 +93,30 @@ class InheritedEndpoint:
         The number of a descriptor, or a name that systemd has given to one or more (sd_listen_fds(3)).
     by_systemd:
         Whether it is such a name.
+    proxy:
+        As for TCP.
 
     """
 
     name: str
     by_systemd: bool
+    proxy: bool = False
 
     def __str__(self) -> str:
-        return f"{'systemd' if self.by_systemd else 'fd'}:{self.name}"
+        return f"{self.address}{_query(self.proxy)}"
 
     @property
     def address(self) -> str:
-        """The same as its text, since only the open socket knows its address."""
-        return str(self)
+        """The descriptor or the name, since only the open socket knows its address."""
+        return f"{'systemd' if self.by_systemd else 'fd'}:{self.name}"
 
 
 Endpoint: TypeAlias = TcpEndpoint | UnixEndpoint | InheritedEndpoint
+
+
+def _query(proxy: bool, others: tuple[str, ...] = ()) -> str:
+    parts = (*others, "proxy=require") if proxy else others
+    return f"?{'&'.join(parts)}" if parts else ""
 
 
 def parse_endpoint(text: str) -> Endpoint:
@@ -114,6 +128,18 @@ def parse_endpoint(text: str) -> Endpoint:
         The text stands for no endpoint. The message completes the sentence "must be ...".
 
     """
+    head, _, query = text.partition("?")
+    options = query.split("&")
+    asked = [option for option in options if option.partition("=")[0] == "proxy"]
+    if not asked:
+        return _parse(text)
+    if asked != ["proxy=require"]:
+        raise ValueError("an endpoint with ?proxy=require, or without it")
+    others = "&".join(option for option in options if option not in asked)
+    return replace(_parse(f"{head}?{others}" if others else head), proxy=True)
+
+
+def _parse(text: str) -> Endpoint:
     scheme, _, rest = text.partition(":")
     if text.isprintable():  # `urlsplit` would drop some control characters
         if scheme == "tcp":

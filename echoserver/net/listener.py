@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from echoserver.errors import ConfigError
 from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint, format_address
@@ -74,14 +75,15 @@ def listen(endpoint: Endpoint, backlog: int, environment: Mapping[str, str]) -> 
 
     """
     if isinstance(endpoint, TcpEndpoint):
-        return [Listener(sock, TcpEndpoint.of(sock), made_here=True) for sock in listen_tcp(endpoint, backlog)]
+        socks = listen_tcp(endpoint, backlog)
+        return [Listener(sock, replace(endpoint_of(sock), proxy=endpoint.proxy), made_here=True) for sock in socks]
     if isinstance(endpoint, UnixEndpoint):
         return [Listener(listen_unix(endpoint, backlog), endpoint, made_here=True)]
     found: list[Listener] = []
     try:
         for number in descriptors(endpoint, environment):
             sock = inherit(endpoint, number)
-            found.append(Listener(sock, endpoint_of(sock), made_here=False))
+            found.append(Listener(sock, replace(endpoint_of(sock), proxy=endpoint.proxy), made_here=False))
     except BaseException:
         for listener in found:
             listener.close()

@@ -11,6 +11,7 @@ from typing import Protocol
 
 from structlog.typing import FilteringBoundLogger
 
+from echoserver.errors import OpeningError
 from echoserver.observe.metrics import CloseReason, ConnectionStats
 
 
@@ -24,6 +25,10 @@ class LoggedConnection(Protocol):
     @property
     def peer(self) -> str:
         """The peer's address as `host:port`."""
+
+    @property
+    def proxied_by(self) -> str | None:
+        """The address of the proxy that speaks for the peer."""
 
     @property
     def endpoint(self) -> str:
@@ -56,6 +61,7 @@ def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
     facts = {
         "id": connection.number,
         "peer": connection.peer,
+        **({} if connection.proxied_by is None else {"proxy": connection.proxied_by}),
         "endpoint": connection.endpoint,
         "bytes_in": stats.bytes_in,
         "bytes_out": stats.bytes_out,
@@ -65,6 +71,11 @@ def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
     }
     if isinstance(error, OSError) and connection.reason is CloseReason.RESET:
         facts["error"] = errno.errorcode.get(error.errno or 0, str(error))
+    elif isinstance(error, OpeningError):
+        if words := str(error):
+            facts["error"] = words
+            log.info("connection ended", **facts)
+            return
     elif error is not None:
         log.error("connection ended", **facts, exc_info=error)
         return

@@ -28,6 +28,8 @@ class CloseReason(StrEnum):
     """The peer accepted none of its reply for the time of the write timeout."""
     RESET = "reset"
     """The peer or the network broke the connection."""
+    PROXY = "proxy"
+    """It did not begin with a PROXY header that may be believed."""
     HANDLER = "handler"
     """The handler raised an exception, or returned something that is not a reply."""
     DRAINED = "drained"
@@ -48,6 +50,8 @@ class ConnectionState(IntEnum):
     QUEUED = 4
     PAUSED = 5
     """It waits until its rate limit allows another receive."""
+    OPENING = 6
+    """It receives what comes before the first byte for the handler, such as a PROXY header."""
 
 
 class ConnectionStats:

@@ -211,11 +211,11 @@ class Acceptor:
             raise
         if not isinstance(address, tuple):  # a unix socket: its peers are processes of this machine, which have no host
             address = welcome(sock)
-        elif not lease.enter_host(address[0]):
+        elif not listener.endpoint.proxy and not lease.enter_host(address[0]):
             lease.release()
             self._reject(sock, address[0])
             return True
-        connection = self._lifecycle.admit(sock, address, listener.name, lease)
+        connection = self._lifecycle.admit(sock, address, listener, lease)
         if connection is not None and self._stopping.is_set():
             connection.end(CloseReason.DRAINED)
         return True

@@ -82,6 +82,19 @@ class Lease:
         self._host = host
         return True
 
+    def enter_proxied_host(self, host: str) -> bool:
+        """Do what `enter_host` does for a connection that has been accepted: where it returns false, count a rejection.
+
+        Called by the thread that serves the connection.
+        """
+        admission = self._admission
+        if admission is None:  # the server has stopped without waiting for this thread
+            return False
+        entered = self.enter_host(host)
+        if not entered:
+            admission.metrics.rejected()
+        return entered
+
     def enter(self, connection: Connection) -> None:
         """Enter a connection in the metrics and the registry, before it is given to a thread.
 

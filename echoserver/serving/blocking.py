@@ -12,6 +12,7 @@ from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.bulk import splice_through
 from echoserver.serving.connection import RECEIVE_BYTES, Connection
+from echoserver.serving.opening import RefusedError
 from echoserver.serving.pieces import HandlerFailedError, Pieces
 from echoserver.serving.rate import TokenBucket
 
@@ -72,6 +73,8 @@ class BlockingDriver:
             self._converse(buffer, affinity)
         except _Finished:
             connection.reason = connection.ending or CloseReason.FINISHED
+        except RefusedError:  # the connection knows why
+            pass
         except HandlerFailedError as failure:
             connection.failed(CloseReason.HANDLER, failure.__cause__ or failure)
         except OSError as error:
@@ -82,6 +85,8 @@ class BlockingDriver:
     def _converse(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
         """Greet, answer what comes up to the end of input, and say the last words."""
         connection, session = self._connection, self._connection.session
+        if connection.opening is not None:
+            connection.opening.advance(connection)
         self._stats.state = _HANDLING
         self._say(session.open())
         self._stats.state = _RECEIVING

@@ -17,27 +17,16 @@ from echoserver.net.endpoint import format_address
 from echoserver.net.splice import PipePool
 from echoserver.net.transport import Transport
 from echoserver.observe.metrics import CloseReason, ConnectionState, ConnectionStats
+from echoserver.serving.interest import Interest
+from echoserver.serving.occupancy import Occupancy
 from echoserver.serving.rate import TokenBucket
+from echoserver.serving.reasons import ABRUPT, BROKEN, HARSHNESS, LINGERING
 from echoserver.serving.session import Session
 from echoserver.serving.tracebacks import clear_frames
 
 RECEIVE_BYTES = 65536
 """The most that a handler is given at once."""
 
-_ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED})
-# Reasons after which the peer may still be sending, though the server reads no more.
-_LINGERING = frozenset(
-    {CloseReason.IDLE, CloseReason.EXPIRED, CloseReason.DRAINED, CloseReason.HANDLER, CloseReason.FINISHED}
-)
-# Which reason another thread may give to a connection that has already been asked to end; others are like these 0.
-_HARSHNESS = {
-    CloseReason.IDLE: 0,
-    CloseReason.EXPIRED: 0,
-    CloseReason.DRAINED: 0,
-    CloseReason.STALLED: 1,
-    CloseReason.KILLED: 1,
-    CloseReason.CUT: 2,
-}
 # What shutdown(2) says of a descriptor that is no longer this connection's socket: a handler has closed it.
 _NOT_OURS = frozenset({errno.EBADF, errno.ENOTSOCK})
 
@@ -49,14 +38,19 @@ class Wakeable(Protocol):
         """Have the owner look at the connection again; from any thread."""
 
 
-class Occupancy(Protocol):
-    """What a connection occupies on the server: a `Lease` (`admission.py`)."""
+class Opening(Protocol):
+    """What comes before the handler of a connection is made, such as a PROXY header (`opening.py`)."""
 
-    def fold(self, reason: CloseReason) -> bool:
-        """Count the end of the connection; return whether this call did, and not an earlier one."""
+    deadline: float
+    """When it must be over, on the monotonic clock."""
+    late: CloseReason
+    """Why the connection ends that is not through by then."""
 
-    def release(self) -> None:
-        """Give everything back."""
+    def advance(self, connection: Connection, /) -> Interest | None:
+        """Go on, in the serving thread; return what to wait for, or `None` once the handler may be made.
+
+        Raises `RefusedError` where the connection must end and knows why, and `OSError` where it is broken.
+        """
 
 
 class Connection:
@@ -66,8 +60,6 @@ class Connection:
     ----------
     number:
         Counts the connections of the server from 1; it names this one in the log.
-    address:
-        The address of the peer as `accept` returned it.
     endpoint:
         What it has connected to, as text.
     transport:
@@ -80,7 +72,6 @@ class Connection:
     """
 
     __slots__ = (
-        "_address",
         "_closed",
         "_gate",
         "_waker",
@@ -92,7 +83,9 @@ class Connection:
         "lease",
         "number",
         "opened_at",
+        "opening",
         "pipes",
+        "proxied_by",
         "reason",
         "served_by",
         "session",
@@ -101,20 +94,16 @@ class Connection:
         "watch",
     )
 
-    def __init__(
-        self,
-        number: int,
-        address: object,
-        endpoint: str,
-        transport: Transport,
-        session: Session,
-        lease: Occupancy,
-    ) -> None:
+    def __init__(self, number: int, endpoint: str, transport: Transport, session: Session, lease: Occupancy) -> None:
         self.number = number
         self.transport = transport
         self.session = session
         self.lease = lease
         self.endpoint = endpoint
+        self.opening: Opening | None = None
+        """What comes before the handler; written by the owner, and `None` once that is over."""
+        self.proxied_by: str | None = None
+        """The address of the proxy that speaks for the peer."""
         self.pipes: PipePool | None = None
         """Where to borrow a pipe for bulk data; `None` copies all of it."""
         self.bucket: TokenBucket | None = None
@@ -129,7 +118,6 @@ class Connection:
         """The identity of the thread that serves it, or did last; written by that thread."""
         self.watch: object = None
         """What the time limits remember of this connection; only the janitor touches it."""
-        self._address = address
         # Guards `_closed`, `_waker`, every write to `ending` and `abrupt`, and the descriptor: no thread shuts it down
         # after another has closed it, when its number may belong to a new connection.
         self._gate = Lock()
@@ -144,7 +132,13 @@ class Connection:
     @property
     def peer(self) -> str:
         """The address of the peer as people write it."""
-        return format_address(self._address)
+        return format_address(self.session.address)
+
+    @property
+    def host(self) -> str | None:
+        """The host of the peer; `None` over a unix socket."""
+        address = self.session.address
+        return address[0] if isinstance(address, tuple) else None
 
     @property
     def closed(self) -> bool:
@@ -161,8 +155,8 @@ class Connection:
         traceback of a reset says nothing that its error number does not. Where a traceback is of use, its frames are
         cleared: they hold what was received and the reply, which may be large.
         """
-        if reason is CloseReason.RESET and self.ending is not None:
-            self.reason = self.ending
+        if reason in BROKEN and self.ending not in (None, reason):
+            self.reason = self.ending or reason
             return
         self.reason, self.error = reason, error
         if reason is CloseReason.RESET:
@@ -171,6 +165,11 @@ class Connection:
             clear_frames(error)
         self.session.close()
 
+    def speak_for(self, address: object) -> None:
+        """Take the address that a proxy has named for that of the peer."""
+        self.proxied_by = self.peer
+        self.session.address = address
+
     def start_lingering(self) -> bool:
         """Return whether to linger before closing, and begin to.
 
@@ -178,7 +177,7 @@ class Connection:
         their way. So where the server ended the connection and the peer may still be sending, what it sends is received
         and dropped for a while. A peer that was silent and has all its replies needs none of that.
         """
-        if self.reason not in _LINGERING or self.abrupt:
+        if self.reason not in LINGERING or self.abrupt:
             return False
         if self.reason in (CloseReason.HANDLER, CloseReason.FINISHED):
             _try(self.transport.shut_writing)
@@ -212,7 +211,7 @@ class Connection:
                 return
             self._closed = True
             self._waker = None
-            if self.reason is CloseReason.STALLED or (self.abrupt and self.reason in _LINGERING):
+            if self.reason is CloseReason.STALLED or (self.abrupt and self.reason in LINGERING):
                 # The peer does not read. Without a reset the kernel would keep the replies for minutes (socket(7),
                 # SO_LINGER).
                 self.transport.reset_on_close()
@@ -248,12 +247,12 @@ class Connection:
             Whether this call makes a difference.
 
         """
-        abruptly = abruptly or reason in _ABRUPT
+        abruptly = abruptly or reason in ABRUPT
         ours = True
         with self._gate:
             if self._closed:
                 return False
-            if self.ending is None or _HARSHNESS.get(reason, 0) > _HARSHNESS.get(self.ending, 0):
+            if self.ending is None or HARSHNESS.get(reason, 0) > HARSHNESS.get(self.ending, 0):
                 self.ending = reason
             elif self.abrupt or not abruptly:
                 return False

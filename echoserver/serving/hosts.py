@@ -25,7 +25,8 @@ class HostLimit:
     def __init__(self, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
         self._limit = limit
         self._trusted = tuple(trusted)
-        # Guards the counts: the acceptor calls `enter`, and the thread that ends a connection calls `leave`.
+        # Guards the counts: the acceptor calls `enter`, or the serving thread where a proxy names the host, and the
+        # thread that ends a connection calls `leave`.
         self._lock = Lock()
         self._open: Counter[str] = Counter()
 
@@ -36,8 +37,8 @@ class HostLimit:
             if self._open[key] < self._limit:
                 self._open[key] += 1
                 return True
-        # Outside the lock: only the acceptor adds, so the count can't have grown by then.
-        if not self._trusts(host):
+        # Outside the lock: there were enough at the time of the look, and a trusted host is counted in any case.
+        if not contains(self._trusted, host):
             return False
         with self._lock:
             self._open[key] += 1
@@ -51,11 +52,13 @@ class HostLimit:
             if not self._open[key]:  # or ever new hosts would fill the memory
                 del self._open[key]
 
-    def _trusts(self, host: str) -> bool:
-        addresses = {ip_address(_plain(host))}
-        # A network may be written either way.
-        addresses |= {IPv6Address(f"::ffff:{address}") for address in addresses if address.version == 4}
-        return any(address in network for network in self._trusted for address in addresses)
+
+def contains(networks: Sequence[IPv4Network | IPv6Network], host: str) -> bool:
+    """Return whether an address, as `accept` returned it, is in one of the networks."""
+    addresses = {ip_address(_plain(host))}
+    # A network may be written either way.
+    addresses |= {IPv6Address(f"::ffff:{address}") for address in addresses if address.version == 4}
+    return any(address in network for network in networks for address in addresses)
 
 
 def _plain(host: str) -> str:

@@ -18,14 +18,16 @@ from typing import Protocol
 from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Throttle
-from echoserver.config.rates import Amount, Rate
+from echoserver.config import ServerConfig
 from echoserver.handlers import HandlerFactory
+from echoserver.net.listener import Listener
 from echoserver.net.splice import PipePool
 from echoserver.net.transport import PlainTransport
 from echoserver.observe.connection_log import log_end, log_stuck
-from echoserver.observe.metrics import CloseReason, Metrics
+from echoserver.observe.metrics import CloseReason, ConnectionState, Metrics
 from echoserver.serving.admission import Lease, insist
 from echoserver.serving.connection import Connection
+from echoserver.serving.opening import Openings
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import Session
 
@@ -48,26 +50,29 @@ class Recipe:
         Makes their handlers.
     pipes:
         Where they borrow pipes for bulk data; `None` copies all of it.
-    rate, burst:
-        How fast each may receive; a rate of 0 does not limit them, a burst of 0 is one second's worth.
+    config:
+        How fast each may receive, and what each goes through before its handler is made.
 
     """
 
-    def __init__(self, factory: HandlerFactory, pipes: PipePool | None, rate: Rate, burst: Amount) -> None:
+    def __init__(self, factory: HandlerFactory, pipes: PipePool | None, config: ServerConfig) -> None:
         self.factory = factory
         self._pipes = pipes
-        self._rate = rate
-        self._burst = burst
+        self._rate, self._burst = config.rate_limit, config.rate_burst
+        self._openings = Openings(config)
 
-    def make(self, number: int, sock: socket.socket, address: object, endpoint: str, lease: Lease) -> Connection:
+    def make(self, number: int, sock: socket.socket, address: object, listener: Listener, lease: Lease) -> Connection:
         """Return a new connection."""
         rate, bucket = self._rate, None
         if rate.count:
             burst = self._burst.count or rate.count
             bucket = TokenBucket(rate.count, burst, of_bytes=rate.of_bytes, now=monotonic())
         session = Session(self.factory, address)
-        connection = Connection(number, address, endpoint, PlainTransport(sock), session, lease)
+        connection = Connection(number, listener.name, PlainTransport(sock), session, lease)
         connection.pipes, connection.bucket = self._pipes, bucket
+        connection.opening = self._openings.begin(sock, listener.endpoint)
+        if connection.opening is not None:
+            connection.stats.state = ConnectionState.OPENING
         return connection
 
 
@@ -102,7 +107,7 @@ class Lifecycle:
 
     # -- the acceptor thread
 
-    def admit(self, sock: socket.socket, address: object, endpoint: str, lease: Lease) -> Connection | None:
+    def admit(self, sock: socket.socket, address: object, listener: Listener, lease: Lease) -> Connection | None:
         """Begin a connection: enter it everywhere and have it served.
 
         A peer that cannot be served is closed. That costs this peer only.
@@ -113,8 +118,8 @@ class Lifecycle:
             The accepted socket.
         address:
             The address of the peer, as `accept` returned it.
-        endpoint:
-            What it has connected to, as text.
+        listener:
+            What it has connected to.
         lease:
             The place that the connection gets.
 
@@ -127,7 +132,7 @@ class Lifecycle:
         assert self.mode is not None, "set before the acceptor starts"
         self._number += 1
         try:
-            connection = self._recipe.make(self._number, sock, address, endpoint, lease)
+            connection = self._recipe.make(self._number, sock, address, listener, lease)
             lease.enter(connection)
         except Exception as error:  # noqa: BLE001 - no memory, or a defect: the acceptor has to go on
             self._warn("cannot serve a connection", error)

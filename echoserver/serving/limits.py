@@ -26,12 +26,14 @@ class Limits:
     write: float
     handler: float
     lifetime: float = 0.0
+    opening: float = 0.0
+    """The shortest of those before the handler is made. Each connection knows when its own is over."""
 
     @property
     def look_interval(self) -> float:
         """The seconds between two looks that meet the shortest of the limits in time."""
-        in_force = [limit for limit in (self.idle, self.write, self.handler, self.lifetime) if limit]
-        shortest = min(in_force, default=_SLOWEST_LOOK)
+        limits = (self.idle, self.write, self.handler, self.lifetime, self.opening)
+        shortest = min([limit for limit in limits if limit], default=_SLOWEST_LOOK)
         return min(_SLOWEST_LOOK, max(_FASTEST_LOOK, shortest / 8))
 
 
@@ -88,6 +90,12 @@ class TimeLimits:
             watch = connection.watch = _Watch(moved, state, awake, taken, expired_at)
         if self._limits.lifetime and now - connection.opened_at >= self._limits.lifetime:
             self._end_expired(connection, watch, now)
+        opening = connection.opening
+        if opening is not None:
+            # What has arrived and no thread has received yet is not late.
+            if now >= opening.deadline and connection.arrived() == 0:
+                connection.end(opening.late)
+            return
         if changed:
             return
         if state == ConnectionState.RECEIVING:

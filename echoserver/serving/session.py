@@ -28,11 +28,11 @@ class Session:
 
     """
 
-    __slots__ = ("_address", "_factory", "_feed", "_handler")
+    __slots__ = ("_factory", "_feed", "_handler", "address")
 
     def __init__(self, factory: HandlerFactory, address: object) -> None:
         self._factory = factory
-        self._address = address
+        self.address = address
         self._handler: Handler | None = None
         self._feed: Callable[[bytes], Reply] = _feed_closed
 
@@ -44,7 +44,7 @@ class Session:
     def open(self) -> bytes | Pieces:
         """Make the handler and return its greeting."""
         try:
-            self._handler = self._factory.make(_peer_at(self._address))
+            self._handler = self._factory.make(_peer_at(self.address))
             self._feed = _feed_unchanged if self.unchanged else self._handler.feed  # the latter takes up memory
             return _checked(self._handler.greet())
         except BaseException as error:

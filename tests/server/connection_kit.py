@@ -30,6 +30,9 @@ class FakeLease:
         self.reasons: list[CloseReason] = []
         self.released = 0
 
+    def enter_proxied_host(self, _host: str) -> bool:
+        return True
+
     def fold(self, reason: CloseReason) -> bool:
         self.reasons.append(reason)
         return len(self.reasons) == 1
@@ -48,7 +51,7 @@ def make_connection(
     **options: object,
 ) -> Connection:
     session = Session(find_handler(handler, options), address)
-    connection = Connection(1, address, "tcp://127.0.0.1:1", PlainTransport(sock), session, FakeLease())
+    connection = Connection(1, "tcp://127.0.0.1:1", PlainTransport(sock), session, FakeLease())
     connection.pipes, connection.bucket = pipes, bucket
     return connection
 

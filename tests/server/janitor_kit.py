@@ -21,7 +21,7 @@ class FakeConnection(Connection):
         self.number = number
         self.stats = ConnectionStats()
         self.stats.state = state
-        self.watch = None
+        self.watch = self.opening = None
         self.opened_at = 0.0
         self.ending = None
         self.bytes_taken = 0

@@ -11,8 +11,9 @@ import pytest
 
 from echoserver import ServerConfig
 from echoserver.clock import Deadline
-from echoserver.config.rates import Amount, Rate
 from echoserver.handlers import find_handler
+from echoserver.net.endpoint import TcpEndpoint
+from echoserver.net.listener import Listener
 from echoserver.observe.metrics import CloseReason, Metrics
 from echoserver.serving.admission import Admission, Lease
 from echoserver.serving.connection import Connection
@@ -45,7 +46,7 @@ class Parts:
         self.metrics, self.registry, self.mode = Metrics(), ConnectionRegistry(), FakeMode()
         config = ServerConfig(max_connections=1, **options)
         self.admission = Admission(config, self.metrics, self.registry)
-        recipe = Recipe(find_handler("echo", {}), None, Rate(0, of_bytes=False), Amount(0, of_bytes=False))
+        recipe = Recipe(find_handler("echo", {}), None, config)
         self.lifecycle = Lifecycle(recipe, self.metrics, log.logger)
         self.lifecycle.mode = self.mode
 
@@ -56,7 +57,8 @@ class Parts:
         return lease
 
     def admit(self, sock: socket.socket) -> Connection | None:
-        return self.lifecycle.admit(sock, ("192.0.2.1", 5000), "tcp://192.0.2.2:9000", self.lease())
+        listener = Listener(sock, TcpEndpoint("192.0.2.2", 9000), made_here=False)
+        return self.lifecycle.admit(sock, ("192.0.2.1", 5000), listener, self.lease())
 
     def assert_nothing_is_held(self, **closed: int) -> None:
         """Check that the place is free, the registry empty, and that these connections have been counted."""

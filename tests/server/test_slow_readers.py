@@ -23,6 +23,9 @@ MIB = 1024 * 1024
 
 
 class NoLease:
+    def enter_proxied_host(self, _host: str) -> bool:
+        return True
+
     def fold(self, _reason: CloseReason) -> bool:
         return True
 
@@ -34,7 +37,7 @@ class NoLease:
 def sending() -> Iterator[tuple[Connection, Peer]]:
     """A connection in the middle of a reply that fills the kernel's buffers, and its peer, which reads on demand."""
     sock, peer = tcp_pair(receive_buffer=4096)
-    connection = Connection(1, None, "", PlainTransport(sock), Session(find_handler("echo", {}), None), NoLease())
+    connection = Connection(1, "", PlainTransport(sock), Session(find_handler("echo", {}), None), NoLease())
     connection.stats.state = ConnectionState.SENDING
     sock.setblocking(False)
     with peer:

@@ -20,6 +20,7 @@ from echoserver.serving.connection import Connection
 from echoserver.serving.interest import Interest
 from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.nonblocking import NonBlockingDriver
+from echoserver.serving.opened import drive
 from echoserver.serving.sigpipe import hold_back_sigpipe
 from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.ready import ReadyQueue
@@ -246,7 +247,7 @@ class Poller:
         connection.served_by = self.thread.ident or 0  # one object for all connections
         lost = self._drivers.get(descriptor := connection.transport.fileno())
         try:
-            driver = self._drivers[descriptor] = NonBlockingDriver(connection)
+            driver = self._drivers[descriptor] = drive(connection)
         except MemoryError as error:
             connection.failed(CloseReason.KILLED, error)
             self._lifecycle.begin_close(connection)
