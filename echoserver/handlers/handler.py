@@ -28,11 +28,11 @@ class Peer:
     """The other end of a connection."""
 
     address: str
-    """The address as people write it, such as `127.0.0.1:5000` or `[::1]:5000`."""
+    """The address as people write it, such as `127.0.0.1:5000` or `[::1]:5000`; on a unix socket `pid=7,uid=1000`."""
     host: str
-    """The address without the port."""
+    """The address without the port; empty on a unix socket."""
     port: int | None
-    """The port; `None` if this kind of address has none."""
+    """The port; `None` on a unix socket."""
 
 
 class Handler:
