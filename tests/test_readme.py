@@ -21,7 +21,7 @@ def test_the_handler_does_what_its_docstring_says():
     (source,) = [program for program in PROGRAMS if "class Shout" in program]
     names: dict[str, object] = {}
     exec(compile(source, "shout.py", "exec"), names)
-    shout = find_handler(names["Shout"], {"mark": "!!"}).make(Peer("[::1]:5000", "::1", 5000))
+    shout = find_handler(names["Shout"], {"mark": "!!"}).make(Peer("::1", 5000))
     assert shout.feed(b"one\ntw") + shout.feed(b"o\n") == b"ONE!!\nTWO!!\n"
 
 

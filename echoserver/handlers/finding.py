@@ -171,7 +171,7 @@ def _check_class(name: str, probe: Handler) -> None:
         _check_synchronous(f"{name}: {method}()", function)
     _check_takes_bytes(name, probe.feed, {})
     try:
-        _set_peer(probe, Peer("", "", None))
+        _set_peer(probe, Peer("", None))
     except AttributeError:
         problem = f"handler {name} defines a read-only `peer`; must leave this name to the server, which sets it"
         raise ConfigError(problem, key="handler") from None

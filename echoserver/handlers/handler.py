@@ -27,12 +27,17 @@ The server takes the next piece when the peer has accepted the previous one. A p
 class Peer:
     """The other end of a connection."""
 
-    address: str
-    """The address as people write it, such as `127.0.0.1:5000` or `[::1]:5000`; on a unix socket `pid=7,uid=1000`."""
     host: str
-    """The address without the port; empty on a unix socket."""
+    """The address without the port; on a unix socket the process and the user, such as `pid=7,uid=1000`."""
     port: int | None
     """The port; `None` on a unix socket."""
+
+    @property
+    def address(self) -> str:
+        """The address as people write it, such as `127.0.0.1:5000` or `[::1]:5000`."""
+        if self.port is None:
+            return self.host
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Handler:

@@ -74,8 +74,8 @@ class Session:
 
 def _peer_at(address: object) -> Peer:
     if isinstance(address, tuple) and len(address) >= 2:
-        return Peer(format_address(address), str(address[0]), int(address[1]))
-    return Peer(format_address(address), "", None)
+        return Peer(str(address[0]), int(address[1]))
+    return Peer(format_address(address), None)
 
 
 def _feed_unchanged(data: bytes) -> Reply:

@@ -7,7 +7,7 @@ import pytest
 from echoserver.errors import ConfigError
 from echoserver.handlers import Handler, Peer, find_handler
 
-PEER = Peer("127.0.0.1:5000", "127.0.0.1", 5000)
+PEER = Peer("127.0.0.1", 5000)
 
 
 def say(handler: Handler, *pieces: bytes) -> bytes:

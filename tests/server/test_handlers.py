@@ -124,7 +124,7 @@ def test_every_kind_of_handler_gets_its_peer(spec):
 
 def test_each_handler_has_its_own_peer():
     factory = find_handler(Polite, {})
-    other = Peer("[::1]:7", "::1", 7)
+    other = Peer("::1", 7)
     assert [factory.make(peer).peer for peer in (PEER, other)] == [PEER, other]
 
 

@@ -160,7 +160,7 @@ def test_one_shortage_costs_one_connection_at_most(
         assert log.lines("cannot go on serving")
         with pytest.raises(BindError, match="cannot go on serving"):
             server.wait()
-    assert server._janitor._thread.is_alive()
+    assert server._janitor.thread.is_alive()
     assert server.stop(timeout=1) == []
     assert log.lines("threads did not end") == []
 
