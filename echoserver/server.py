@@ -43,7 +43,7 @@ _GRACE_TO_END = 5.0
 
 
 class Server:
-    """A TCP server that gives the bytes of each connection to a handler and sends back what the handler returns.
+    """A server that gives the bytes of each connection to a handler and sends back what the handler returns.
 
     Use it as a context manager, or call `start` and `stop`. All methods may be called from any thread.
 
@@ -54,7 +54,7 @@ class Server:
     log:
         A structlog logger; by default everything goes to the logger `echoserver` of the standard library.
     listeners:
-        Listening sockets that somebody else has bound, to be used instead of the host and port of the configuration.
+        Listening sockets that were bound elsewhere, to be used instead of the endpoints of the configuration.
         From `start` on they belong to the server, which makes them non-blocking and closes them when it stops. It never
         shuts them down, so other processes may share them.
 
@@ -107,7 +107,9 @@ class Server:
         Raises
         ------
         BindError
-            The address cannot be listened on.
+            An endpoint cannot be listened on.
+        ConfigError
+            There is no such inherited socket.
         RuntimeError
             The server has been started before.
 
@@ -147,7 +149,7 @@ class Server:
 
     @property
     def address(self) -> tuple[str, int]:
-        """The first TCP address listened on, with the real port."""
+        """The first TCP address listened on, with the real port; raises `RuntimeError` if there is none."""
         if not self.addresses:
             raise RuntimeError(f"the server listens on no TCP address, but on {', '.join(self.endpoints)}")
         return self.addresses[0]
@@ -160,7 +162,7 @@ class Server:
 
     @property
     def endpoints(self) -> Sequence[str]:
-        """Everything listened on, as `--listen` writes it."""
+        """All endpoints listened on, as `--listen` takes them, with the real ports."""
         return tuple(str(listener.endpoint) for listener in self._opened())
 
     def _opened(self) -> list[Listener]:

@@ -28,9 +28,9 @@ class Peer:
     """The other end of a connection."""
 
     host: str
-    """The address without the port."""
+    """The address without the port; on a unix socket the process and the user, such as `pid=7,uid=1000`."""
     port: int | None
-    """The port; `None` if this kind of address has none."""
+    """The port; `None` on a unix socket."""
 
     @property
     def address(self) -> str:

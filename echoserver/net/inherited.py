@@ -124,7 +124,8 @@ def adopt(sock: socket.socket) -> socket.socket:
     Raises
     ------
     ConfigError
-        It is closed, is no stream socket, doesn't listen, or is a TLS socket: its `accept` waits for the handshake.
+        It is closed, is no stream socket of TCP or unix(7), doesn't listen, or is a TLS socket: its `accept` waits for
+        the handshake.
 
     """
     number = sock.fileno()
@@ -134,6 +135,8 @@ def adopt(sock: socket.socket) -> socket.socket:
             raise _refusal(number, "it is not a stream socket")
         if hasattr(socket, "SO_ACCEPTCONN") and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise _refusal(number, "it does not listen")
+        if sock.family not in (socket.AF_INET, socket.AF_INET6, socket.AF_UNIX):
+            raise _refusal(number, "it is neither a TCP socket nor a unix socket")
         if type(sock).accept is not socket.socket.accept:
             raise _refusal(number, "it wraps what it accepts, as TLS does")
         prepare(sock)

@@ -167,6 +167,7 @@ def _dump(server: Server, writer: LogWriter) -> None:
             "connection",
             id=connection.number,
             peer=connection.peer,
+            endpoint=connection.endpoint,
             state=ConnectionState(stats.state).name.lower(),
             seconds=round(now - connection.opened_at, 3),
             bytes_in=stats.bytes_in,

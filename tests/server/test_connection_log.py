@@ -49,6 +49,7 @@ def test_an_end_is_worth_a_line_at_info_if_a_byte_arrived(bytes_in, level):
     said, line = logged(log)
     assert said == level
     assert (line["id"], line["peer"], line["bytes_in"], line["reason"]) == (7, "[::1]:5000", bytes_in, "eof")
+    assert line["endpoint"] == "tcp://[::]:9000"
 
 
 def test_an_error_of_the_network_is_shown_by_its_name():
@@ -70,6 +71,7 @@ def test_a_stuck_handler_is_logged_with_its_threads_stack():
     log_stuck(log, Ended(), "mine")
     level, line = logged(log)
     assert (level, line["handler"], line["thread"]) == ("error", "mine", threading.current_thread().name)
+    assert line["endpoint"] == "tcp://[::]:9000"
     if getattr(sys, "_is_gil_enabled", lambda: True)():
         assert "test_a_stuck_handler_is_logged_with_its_threads_stack" in line["stack"]
 

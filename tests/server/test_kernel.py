@@ -54,6 +54,7 @@ def test_what_the_peer_of_a_unix_socket_takes_is_seen():
         sent = fill(served)
         seen = [kernel.taken(served, sent)]
         assert kernel.taken(served, sent) == seen[0], "it stands still while the peer reads nothing"
+        assert kernel.unacknowledged(served) == 0, "it is at the peer's end already"
         left = sent
         while left:
             left -= len(peer.recv(min(left, 4096)))

@@ -110,6 +110,7 @@ def test_sigusr1_logs_counters_connections_and_threads():
         connection = service.wait_for("connection")
         threads = service.wait_for("threads")
         assert connection["peer"] == "{}:{}".format(*peer.getsockname())
+        assert connection["endpoint"] == "tcp://{}:{}".format(*service.address)
         service.send_signal(signal.SIGTERM)
         assert service.finish() == 0
     assert (stats["accepted"], stats["active"], stats["bytes_in"]) == (1, 1, 10)

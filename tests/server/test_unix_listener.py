@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 import stat
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from echoserver.errors import BindError
 from echoserver.net import unix
 from echoserver.net.endpoint import UnixEndpoint
 from echoserver.net.listener import Listener, listen
-from echoserver.net.unix import listen_unix
+from echoserver.net.unix import listen_unix, welcome
 
 
 @pytest.fixture
@@ -250,3 +251,20 @@ def test_the_file_of_a_socket_that_was_bound_elsewhere_stays(endpoint):
         sock.listen()
         Listener(sock, endpoint, made_here=False).close()
     assert os.path.exists(endpoint.path)
+
+
+# -- who connects
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs SO_PEERCRED")
+def test_a_peer_is_its_process_and_user():
+    served, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with served, peer:
+        assert welcome(served) == f"pid={os.getpid()},uid={os.getuid()}"
+
+
+def test_a_peer_is_unnamed_where_the_platform_does_not_tell(monkeypatch):
+    monkeypatch.setattr(unix, "_PEERCRED", -1)
+    served, peer = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with served, peer:
+        assert welcome(served) == "unnamed"
