@@ -33,10 +33,10 @@ def steps(heading: str) -> list[tuple[str, str]]:
 
 def exchange(command: str, peer: socket.socket) -> str:
     """Do what `printf TEXT | ncat ...` does."""
-    said = re.match(r"printf (\w+) \| ncat ", command)
-    assert said is not None
+    said, pipe, to = shlex.split(command)[1:4]
+    assert (pipe, to) == ("|", "ncat")
     peer.settimeout(PATIENCE)
-    peer.sendall(said[1].encode())
+    peer.sendall(said.replace(r"\r\n", "\r\n").encode())
     peer.shutdown(socket.SHUT_WR)
     received = b""
     while data := peer.recv(1000):
@@ -81,6 +81,15 @@ def test_the_transcript_of_socket_activation_is_real():
         stop(program)
 
 
+def test_the_transcript_of_a_proxy_is_real():
+    (serve, _), (talk, heard) = steps("Behind a proxy")
+    with Program(*shlex.split(serve.replace(":9000", ":0"))[1:], *JSON) as program:
+        port = program.wait_for("listening")["port"]
+        with socket.create_connection(("127.0.0.1", port), PATIENCE) as peer:
+            assert exchange(talk, peer) == heard
+        stop(program)
+
+
 def test_the_units_agree_on_the_name():
     named = re.search(r"^FileDescriptorName=(\w+)$", section("Socket activation"), re.MULTILINE)
     assert named is not None
@@ -102,4 +111,6 @@ def test_every_command_that_listens_is_accepted(page):
     for command in commands:
         words = shlex.split(command, comments=True)
         given = [value for flag, value in zip(words[2::2], words[3::2], strict=True) if flag == "--listen"]
-        assert len(load_config({"listen": given}, {}).config.listen) == len(given)
+        trusted = [value for flag, value in zip(words[2::2], words[3::2], strict=True) if flag == "--proxy-trusted"]
+        loaded = load_config({"listen": given, **({"proxy_trusted": trusted} if trusted else {})}, {})
+        assert len(loaded.config.listen) == len(given)

@@ -8,6 +8,7 @@ from echoserver.clock import Deadline
 from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint
 
 _PROBE = b"echoserver healthcheck\n"
+_HEADER = b"PROXY UNKNOWN\r\n"  # this process speaks for no other
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
 _SAME_TEXT = ("echo", "upper")
 
@@ -35,7 +36,7 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
     answer = b""
     try:
         with _connect(endpoint, deadline.timeout()) as sock:
-            sock.sendall(_PROBE)
+            sock.sendall(_HEADER + _PROBE if endpoint.proxy else _PROBE)
             while len(answer) < len(_PROBE):
                 sock.settimeout(deadline.timeout())
                 if not (data := sock.recv(4096)):

@@ -14,7 +14,7 @@ from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingDriver
 from echoserver.serving.connection import Connection
 from echoserver.serving.interest import Interest
-from echoserver.serving.nonblocking import NonBlockingDriver
+from echoserver.serving.opened import drive
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import Session
 from server.kit import PATIENCE, Peer
@@ -65,7 +65,7 @@ def serve_blocking(connection: Connection) -> CloseReason:
 def serve_events(connection: Connection) -> CloseReason:
     """Serve a connection to its end, event by event, as the workers mode does."""
     connection.transport.set_blocking(False)
-    poll, buffer, driver = select.poll(), ReceiveBuffer(), NonBlockingDriver(connection)
+    poll, buffer, driver = select.poll(), ReceiveBuffer(), drive(connection)
     while (interest := driver.on_ready(buffer)) is not Interest.NOTHING:
         poll.register(connection.transport.fileno(), select.POLLIN if interest is Interest.READ else select.POLLOUT)
         assert poll.poll(PATIENCE * 1000), f"waited too long for {interest}"

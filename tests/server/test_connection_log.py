@@ -10,6 +10,7 @@ from time import monotonic
 
 import pytest
 
+from echoserver.errors import OpeningError
 from echoserver.observe.connection_log import log_end, log_stuck
 from echoserver.observe.metrics import CloseReason, ConnectionStats
 
@@ -20,6 +21,7 @@ class Ended:
     error: BaseException | None = None
     number: int = 7
     peer: str = "[::1]:5000"
+    proxied_by: str | None = None
     endpoint: str = "tcp://[::]:9000"
     served_by: int = field(default_factory=threading.get_ident)
     opened_at: float = field(default_factory=monotonic)
@@ -56,6 +58,15 @@ def test_an_error_of_the_network_is_shown_by_its_name():
     log = Log()
     log_end(log, Ended(CloseReason.RESET, OSError(errno.ECONNRESET, "whatever")))
     assert logged(log)[1]["error"] == "ECONNRESET"
+
+
+@pytest.mark.parametrize(("why", "level"), [("not a header \x07", "info"), ("", "debug")])
+def test_why_a_connection_was_refused_is_worth_a_line_without_a_traceback(why, level):
+    log = Log()
+    log_end(log, Ended(CloseReason.PROXY, OpeningError(why), proxied_by="192.0.2.7:80"))
+    said, line = logged(log)
+    assert (said, line.get("error", ""), line["proxy"]) == (level, why.replace("\x07", r"\x07"), "192.0.2.7:80")
+    assert "exc_info" not in line
 
 
 @pytest.mark.parametrize("reason", [CloseReason.HANDLER, CloseReason.KILLED])

@@ -25,6 +25,11 @@ LONGEST_PATH = "/" + "x" * 106
         (InheritedEndpoint("3", by_systemd=False), "fd:3", "fd:3"),
         (InheritedEndpoint("echo", by_systemd=True), "systemd:echo", "systemd:echo"),
         (InheritedEndpoint("echo.socket", by_systemd=True), "systemd:echo.socket", "systemd:echo.socket"),
+        (TcpEndpoint("::1", 9000, proxy=True), "tcp://[::1]:9000?proxy=require", "[::1]:9000"),
+        (UnixEndpoint("/run/a", proxy=True), "unix:/run/a?proxy=require", "/run/a"),
+        (UnixEndpoint("/run/a", 0o600, proxy=True), "unix:/run/a?mode=0600&proxy=require", "/run/a"),
+        (InheritedEndpoint("3", by_systemd=False, proxy=True), "fd:3?proxy=require", "fd:3"),
+        (InheritedEndpoint("echo", by_systemd=True, proxy=True), "systemd:echo?proxy=require", "systemd:echo"),
     ],
 )
 def test_the_text_of_an_endpoint_stands_for_it(endpoint, text, address):
@@ -39,6 +44,7 @@ def test_the_text_of_an_endpoint_stands_for_it(endpoint, text, address):
         ("unix:/run/a?mode=0660", UnixEndpoint("/run/a")),
         ("unix:/run/a?mode=640", UnixEndpoint("/run/a", 0o640)),
         ("fd:03", InheritedEndpoint("3", by_systemd=False)),
+        ("unix:/run/a?proxy=require&mode=0600", UnixEndpoint("/run/a", 0o600, proxy=True)),
     ],
 )
 def test_an_endpoint_may_be_written_in_another_way(text, endpoint):
@@ -48,6 +54,7 @@ def test_an_endpoint_may_be_written_in_another_way(text, endpoint):
 TCP = "tcp://HOST:PORT with a port from 0 to 65535, and an IPv6 address in brackets"
 FILE = "unix:/PATH with the absolute path of a file"
 MODE = "unix:/PATH?mode=0660, with the permissions in octal"
+PROXY = "an endpoint with ?proxy=require, or without it"
 ANY = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
 
 
@@ -61,6 +68,7 @@ ANY = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
         (FILE, ["unix:", "unix:run/echo.sock", "unix://", "unix:/run/", "unix:?mode=0660"]),
         (MODE, ["unix:/a?", "unix:/a?mode=", "unix:/a?mode=0888", "unix:/a?mode=77", "unix:/a?mode=rw", "unix:/a?x=1"]),
         (MODE, ["unix:/a?mode=0660&mode=0600", "unix:/a?mode=01777", "unix:/a?mode=-660", "unix:/a?b?mode=0660"]),
+        (PROXY, ["tcp://a:1?proxy=", "tcp://a:1?proxy=yes", "fd:3?proxy", "unix:/a?proxy=require&proxy=require"]),
         ("unix:/PATH with a path of at most 107 bytes", [f"unix:{LONGEST_PATH}x", "unix:/" + "é" * 54]),
         (
             "unix:/PATH; an abstract name has no permissions, so any local user could connect",

@@ -72,6 +72,13 @@ def test_a_wildcard_is_asked_on_loopback(host):
         assert exchange(TcpEndpoint(host, server.address[1]), "echo", Deadline(PATIENCE)) is None
 
 
+def test_a_listener_behind_a_proxy_is_sent_a_header_without_addresses():
+    config = ServerConfig(listen=["tcp://127.0.0.1:0?proxy=require"], proxy_trusted=["127.0.0.1"])
+    with Server(config) as server:
+        assert exchange(TcpEndpoint(*server.address, proxy=True), "echo", Deadline(PATIENCE)) is None
+        assert exchange(TcpEndpoint(*server.address), "echo", Deadline(PATIENCE)) is not None
+
+
 def test_of_another_handler_a_single_byte_will_do():
     with Server(ServerConfig(port=0, handler=lambda data: b"?")) as server:
         host, port = server.address

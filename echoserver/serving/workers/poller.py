@@ -152,8 +152,7 @@ class Poller:
         poll, drivers, ready, timers = self._set.poll, self._drivers, self._ready, self._timers
         buffer, waker, stopping = self._buffer, self._waker.fileno(), self.stopping
         while not stopping.is_set():
-            events = poll(-1 if timers is None else timers.timeout(monotonic()), _EVENTS_A_BATCH)
-            woken = False
+            events, woken = poll(-1 if timers is None else timers.timeout(monotonic()), _EVENTS_A_BATCH), False
             for descriptor, _ in events:
                 driver = drivers.get(descriptor)
                 if driver is None:
