@@ -12,7 +12,7 @@ import pytest
 from echoserver.net.tls import TlsTransport
 from echoserver.net.tls_facts import HandshakeError, TruncatedError
 from echoserver.net.transport import Transport
-from server.kit import tcp_pair
+from server.connection_kit import tcp_pair
 from server.tls_kit import VERSIONS, Background, Pair, TlsPeer, client_context, connected, server_context
 
 
