@@ -114,6 +114,16 @@ class TlsTransport:
         hello, self._hello = self._hello, b""
         return TlsInfo.of(self._tls, hello)
 
+    @property
+    def has_received(self) -> bool:
+        """Whether anything came for the handshake; valid until `tls_info` is called."""
+        return bool(self._hello)
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the stream ended without close_notify; see `Transport`."""
+        return self._receiver.truncated
+
     def fileno(self) -> int:
         """Return the descriptor; -1 once closed."""
         return self.sock.fileno()

@@ -16,13 +16,6 @@ class HandshakeError(OSError):
     """The TLS handshake failed. The text says why: the alert, the verification error, or what the peer did."""
 
 
-class TruncatedError(OSError):
-    """The stream ended without close_notify: the peer broke off, or somebody else cut the connection (RFC 8446, 6.1).
-
-    Everything that had arrived before has been received, and answers can still be sent.
-    """
-
-
 @dataclass(frozen=True, slots=True)
 class TlsInfo:
     """What has been negotiated, for logs and handlers. The texts about the client are its own: log them escaped."""

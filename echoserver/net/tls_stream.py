@@ -10,8 +10,6 @@ import ssl
 from collections.abc import Callable
 from typing import cast
 
-from echoserver.net.tls_facts import TruncatedError
-
 RECORD_BYTES = 16_384
 """The most plaintext that one record carries (RFC 8446, section 5.1)."""
 
@@ -118,7 +116,7 @@ class TlsReceiver:
 
     __slots__ = (
         *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_sender", "_sock"),
-        *("held", "partial", "shut"),
+        *("held", "partial", "shut", "truncated"),
     )
 
     def __init__(
@@ -133,9 +131,11 @@ class TlsReceiver:
         """Whether the socket's reading side is shut; written by the thread that shuts it, before it does so."""
         # Other threads may read these two, and see them one receive late.
         self.held = 0
-        """How many bytes have been received from the socket, and not returned."""
+        """How many bytes have been received from the socket, and not returned; the end of the stream counts as one."""
         self.partial = 0
         """How many bytes the TLS object has of a record whose rest has not arrived."""
+        self.truncated = False
+        """Whether the stream has ended without close_notify."""
         self._sock = sock
         self._receive_raw = sock.recv
         # Given memory it returns a number of bytes, otherwise the bytes.
@@ -147,14 +147,12 @@ class TlsReceiver:
         self._failure: ssl.SSLError | None = None  # raised once what came before it has been returned
 
     def recv(self, limit: int) -> bytes:
-        """Receive up to so many bytes; none at the peer's close_notify, or once the reading side is shut and empty.
+        """Receive up to so many bytes; none at the end of the stream, or once the reading side is shut and empty.
 
         Raises
         ------
         BlockingIOError
             There is nothing to receive, and the socket does not block.
-        TruncatedError
-            The stream ended without close_notify.
         OSError
             The connection is broken, or what came is not TLS.
 
@@ -186,6 +184,7 @@ class TlsReceiver:
     def _receive(self, limit: int, memory: memoryview | None) -> bytes | int | None:
         """Return the data of one record, received from the socket if none is here; `None` at the end of the stream."""
         if self._failure is not None:
+            self.held = 0
             raise self._failure
         receives = 0
         while True:
@@ -205,17 +204,23 @@ class TlsReceiver:
             if not received:
                 if self.shut:
                     return None
-                raise TruncatedError("the peer's stream ended without close_notify")
+                self.truncated = self._ended = True
+                return None
             self._incoming.write(received)
             self.held += len(received)
 
     def _receive_held(self, limit: int, memory: memoryview | None) -> bytes | int | None:
         """Return the data of one more record if a whole one is here; otherwise `None`."""
+        if not self.held:
+            return None
         try:
-            return self._decrypt(limit, memory) if self.held else None
+            data = self._decrypt(limit, memory)
         except ssl.SSLError as error:
             self._failure = error.with_traceback(None)  # its frames refer to this object
-            return None
+            data = None
+        # The socket does not tell of an end that has been received along with data.
+        self.held += self._ended or self._failure is not None
+        return data
 
     def _decrypt(self, limit: int, memory: memoryview | None) -> bytes | int | None:
         """Return the data of the next record; `None` if it is not complete or if it is the peer's close_notify."""

@@ -28,6 +28,13 @@ class Transport(Protocol):
     """Whether splice(2) on the descriptor moves the same bytes as `recv` and `send`."""
 
     @property
+    def truncated(self) -> bool:
+        """Whether the stream has ended without the peer's having said so, as TLS requires (RFC 8446, section 6.1).
+
+        Everything that had arrived before has been received, and answers can still be sent.
+        """
+
+    @property
     def recv(self) -> Callable[[int], bytes]:
         """What receives into new memory."""
 
@@ -106,6 +113,7 @@ class PlainTransport:
     __slots__ = ("_reading_shut", "sock")
 
     can_splice = can_splice()
+    truncated = False
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from echoserver.net.tls import TlsTransport
-from echoserver.net.tls_facts import HandshakeError, TruncatedError
+from echoserver.net.tls_facts import HandshakeError
 from echoserver.net.transport import Transport
 from server.connection_kit import tcp_pair
 from server.tls_kit import VERSIONS, Background, Pair, TlsPeer, client_context, connected, server_context
@@ -129,8 +129,8 @@ def test_an_end_without_close_notify_is_told_after_everything_that_arrived(pair)
     peer.break_off()
     assert receive_all(transport, 20_000) == b"x" * 20_000
     for _ in range(2):
-        with pytest.raises(TruncatedError, match="without close_notify"):
-            transport.recv(65_536)
+        assert transport.recv(65_536) == b""
+        assert transport.truncated
     assert transport.send(b"answer") == 6
     assert peer.read(6) == b"answer"
 
@@ -169,22 +169,23 @@ def test_shutting_both_sides_wakes_a_handshake(background: Background):
             done.result()
 
 
-def test_shutting_both_sides_wakes_a_send(pair, background):
-    transport, _ = pair
-    transport.set_blocking(True)
+def test_shutting_both_sides_wakes_a_send(background):
     chunk = b"x" * 65_536
+    served, other = tcp_pair()
+    with connected((served, other.sock)) as (transport, _):
+        transport.set_blocking(True)
 
-    def send_for_ever() -> None:
-        while transport.send(chunk):
+        def send_for_ever() -> None:
+            while transport.send(chunk):
+                pass
+
+        done = background(send_for_ever)
+        while not transport.unacknowledged():  # no event tells of it; the time limit of the test ends this
             pass
-
-    done = background(send_for_ever)
-    while not transport.unacknowledged():  # no event tells of it; the time limit of the test ends this
-        pass
-    transport.shut_both()
-    with pytest.raises(OSError, match="Broken pipe"):
-        done.result()
-    transport.close()
+        transport.shut_both()
+        with pytest.raises(OSError, match="Broken pipe|reset"):
+            done.result()
+        transport.close()
 
 
 def test_a_spoiled_record_is_an_error_after_what_came_before_it(pair):
