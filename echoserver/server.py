@@ -270,10 +270,12 @@ class Server:
 
 
 def _limits(config: ServerConfig) -> Limits:
+    opening = [config.proxy_timeout for endpoint in config.endpoints if endpoint.proxy]
+    opening += [config.handshake_timeout for entry in config.endpoints if isinstance(entry, TcpEndpoint) and entry.tls]
     return Limits(
         idle=config.idle_timeout,
         write=config.write_timeout,
         handler=config.handler_timeout,
         lifetime=config.max_lifetime,
-        opening=config.proxy_timeout if any(endpoint.proxy for endpoint in config.endpoints) else 0.0,
+        opening=min(filter(None, opening), default=0.0),
     )

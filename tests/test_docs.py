@@ -115,7 +115,7 @@ def test_the_table_of_options_matches_the_declarations():
     for name, option in options():
         default, help_text = table[flag_of(name)]
         shown = option.kind.show(default_of(name))
-        assert default == ("" if shown in ({}, []) else f"`{shown}`")
+        assert default == ("" if shown in ({}, [], "") else f"`{shown}`")
         assert help_text == option.help.replace("|", r"\|")
 
 

@@ -110,7 +110,8 @@ def test_every_command_that_listens_is_accepted(page):
     assert commands
     for command in commands:
         words = shlex.split(command, comments=True)
-        given = [value for flag, value in zip(words[2::2], words[3::2], strict=True) if flag == "--listen"]
-        trusted = [value for flag, value in zip(words[2::2], words[3::2], strict=True) if flag == "--proxy-trusted"]
-        loaded = load_config({"listen": given, **({"proxy_trusted": trusted} if trusted else {})}, {})
-        assert len(loaded.config.listen) == len(given)
+        flags = list(zip(words[2::2], words[3::2], strict=True))
+        given = {name: [value for flag, value in flags if flag == f"--{name}"] for name in ("listen", "proxy-trusted")}
+        single = {name: value for flag, value in flags if (name := flag[2:].replace("-", "_")).startswith("tls_")}
+        many = {name.replace("-", "_"): values for name, values in given.items() if values}
+        assert len(load_config({**many, **single}, {}).config.listen) == len(given["listen"])

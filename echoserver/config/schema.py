@@ -14,6 +14,7 @@ from echoserver.config.values import (
     AmountKind,
     Choice,
     Duration,
+    FileName,
     HandlerName,
     Kind,
     Option,
@@ -66,8 +67,8 @@ class ServerConfig:
     listen: tuple[Endpoint, ...] = _option(
         (),
         Endpoints(),
-        "What to listen on, instead of host and port: tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME; can be "
-        "given more than once.",
+        "What to listen on, instead of host and port: tcp://HOST:PORT, tls://HOST:PORT, unix:/PATH, fd:NUMBER or "
+        "systemd:NAME; can be given more than once.",
         "All endpoints share the limits. The file of a unix socket has mode 0660, or the one of unix:/PATH?mode=0600. "
         "With ?proxy=require at the end, each connection must begin with a PROXY header.",
     )
@@ -82,6 +83,36 @@ class ServerConfig:
         Duration(),
         "End a connection whose PROXY header is not complete after this long.",
         "A proxy sends it at once. Peers that send nothing should not hold a slot for as long as an idle connection.",
+    )
+    tls_cert: str = _option(
+        "",
+        FileName(),
+        "PEM file with the certificate that tls:// endpoints present, followed by those of intermediate authorities.",
+        "All TLS endpoints share it. It may hold the private key, too.",
+    )
+    tls_key: str = _option(
+        "",
+        FileName(),
+        "PEM file with the private key, if it is not in the file of the certificate; without a password.",
+        "Certificates are public and keys are not, so they usually are in separate files.",
+    )
+    tls_client_ca: str = _option(
+        "",
+        FileName(),
+        "PEM file with the authorities for clients: a client must then present a certificate of one of them.",
+        "None by default: any client may connect.",
+    )
+    tls_min_version: str = _option(
+        "1.2",
+        Choice("1.2", "1.3"),
+        "Oldest version of TLS to accept.",
+        "Older versions than these are broken (RFC 8996).",
+    )
+    handshake_timeout: float = _option(
+        10.0,
+        Duration(),
+        "End a connection whose TLS handshake is not complete after this long.",
+        "Peers that say nothing should not hold a slot for as long as an idle connection.",
     )
     handler: HandlerSpec = _option(
         cast("HandlerSpec", "echo"),
@@ -242,6 +273,9 @@ class ServerConfig:
         if not self.proxy_trusted and any(not isinstance(endpoint, UnixEndpoint) for endpoint in proxied):
             problem = f"is missing: name the proxies that may connect to {proxied[0]}, such as 192.0.2.7 or 10.0.0.0/8"
             raise ConfigError(problem, key="proxy_trusted")
+        for endpoint in self.listen:
+            if isinstance(endpoint, TcpEndpoint) and endpoint.tls and not self.tls_cert:
+                raise ConfigError(f"is missing: name the file with the certificate for {endpoint}", key="tls_cert")
         if self.listen:
             for name in ("host", "port"):
                 if getattr(self, name) != getattr(ServerConfig, name):

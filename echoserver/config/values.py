@@ -63,6 +63,23 @@ class Text(Kind[str]):
         return value
 
 
+class FileName(Kind[str]):
+    """The path of a file, or nothing."""
+
+    metavar = "FILE"
+    allowed = "the path of a file, without control characters; empty in a file is none"
+
+    def check(self, value: object) -> str:
+        if not isinstance(value, str) or not value.isprintable():
+            raise ValueError(self.allowed)
+        return value
+
+    def parse(self, text: str) -> str:
+        if not text:
+            raise ValueError(self.allowed)
+        return self.check(text)
+
+
 class Choice(Kind[str]):
     """One of a few words."""
 

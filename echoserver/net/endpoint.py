@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 _MOST_PATH_BYTES = 107  # unix(7): sun_path has 108, and one of them ends the path
 _UNIX_MODE = 0o660
-ALLOWED_ENDPOINTS = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
+ALLOWED_ENDPOINTS = "tcp://HOST:PORT, tls://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,15 +26,18 @@ class TcpEndpoint:
         The port; 0 stands for a free one.
     proxy:
         Whether each connection must begin with a PROXY header; written as `?proxy=require`.
+    tls:
+        Whether connections speak TLS; written as `tls://host:port`.
 
     """
 
     host: str
     port: int
     proxy: bool = False
+    tls: bool = False
 
     def __str__(self) -> str:
-        return f"tcp://{self.address}" + _query(self.proxy)
+        return f"{'tls' if self.tls else 'tcp'}://{self.address}" + _query(self.proxy)
 
     @property
     def address(self) -> str:
@@ -142,8 +145,8 @@ def parse_endpoint(text: str) -> Endpoint:
 def _parse(text: str) -> Endpoint:
     scheme, _, rest = text.partition(":")
     if text.isprintable():  # `urlsplit` would drop some control characters
-        if scheme == "tcp":
-            return _parse_tcp(text)
+        if scheme in ("tcp", "tls"):
+            return _parse_tcp(text, scheme)
         if scheme == "unix":
             return _parse_unix(rest)
         if scheme == "fd" and re.fullmatch(r"\d{1,9}", rest, re.ASCII):
@@ -153,8 +156,8 @@ def _parse(text: str) -> Endpoint:
     raise ValueError(ALLOWED_ENDPOINTS)
 
 
-def _parse_tcp(text: str) -> TcpEndpoint:
-    problem = "tcp://HOST:PORT with a port from 0 to 65535, and an IPv6 address in brackets"
+def _parse_tcp(text: str, scheme: str) -> TcpEndpoint:
+    problem = f"{scheme}://HOST:PORT with a port from 0 to 65535, and an IPv6 address in brackets"
     try:
         parts = urlsplit(text)
         host, port = parts.hostname, parts.port
@@ -162,7 +165,7 @@ def _parse_tcp(text: str) -> TcpEndpoint:
         raise ValueError(problem) from None
     if not host or port is None or parts.path or "?" in text or "#" in text or "@" in text:
         raise ValueError(problem)
-    return TcpEndpoint(host, port)
+    return TcpEndpoint(host, port, tls=scheme == "tls")
 
 
 def _parse_unix(rest: str) -> UnixEndpoint:

@@ -75,8 +75,8 @@ def listen(endpoint: Endpoint, backlog: int, environment: Mapping[str, str]) -> 
 
     """
     if isinstance(endpoint, TcpEndpoint):
-        socks = listen_tcp(endpoint, backlog)
-        return [Listener(sock, replace(endpoint_of(sock), proxy=endpoint.proxy), made_here=True) for sock in socks]
+        bound = [(sock, TcpEndpoint.of(sock)) for sock in listen_tcp(endpoint, backlog)]
+        return [Listener(sock, replace(endpoint, host=at.host, port=at.port), made_here=True) for sock, at in bound]
     if isinstance(endpoint, UnixEndpoint):
         return [Listener(listen_unix(endpoint, backlog), endpoint, made_here=True)]
     found: list[Listener] = []

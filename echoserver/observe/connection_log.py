@@ -31,6 +31,10 @@ class LoggedConnection(Protocol):
         """The address of the proxy that speaks for the peer."""
 
     @property
+    def tls_version(self) -> str | None:
+        """The version of TLS that it speaks; `None` without TLS."""
+
+    @property
     def endpoint(self) -> str:
         """What the peer has connected to."""
 
@@ -62,6 +66,7 @@ def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
         "id": connection.number,
         "peer": connection.peer,
         **({} if connection.proxied_by is None else {"proxy": connection.proxied_by}),
+        **({} if connection.tls_version is None else {"tls": connection.tls_version}),
         "endpoint": connection.endpoint,
         "bytes_in": stats.bytes_in,
         "bytes_out": stats.bytes_out,
@@ -70,7 +75,9 @@ def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
         "reason": connection.reason.value,
     }
     if isinstance(error, OSError) and connection.reason is CloseReason.RESET:
-        facts["error"] = errno.errorcode.get(error.errno or 0, str(error))
+        # OpenSSL has error numbers of its own, and a name for the reason.
+        name = getattr(error, "reason", None) or errno.errorcode.get(error.errno or 0, str(error))
+        facts["error"] = name
     elif isinstance(error, OpeningError):
         if words := str(error):
             facts["error"] = words

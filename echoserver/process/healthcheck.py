@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import ExitStack
 
 from echoserver.clock import Deadline
 from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint
@@ -35,8 +36,13 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
     shown = f"{_host_of(endpoint)} port {endpoint.port}" if isinstance(endpoint, TcpEndpoint) else str(endpoint)
     answer = b""
     try:
-        with _connect(endpoint, deadline.timeout()) as sock:
-            sock.sendall(_HEADER + _PROBE if endpoint.proxy else _PROBE)
+        with ExitStack() as stack:
+            sock = stack.enter_context(_connect(endpoint, deadline.timeout()))
+            if endpoint.proxy:
+                sock.sendall(_HEADER)
+            if isinstance(endpoint, TcpEndpoint) and endpoint.tls:
+                sock = stack.enter_context(_over_tls(sock))
+            sock.sendall(_PROBE)
             while len(answer) < len(_PROBE):
                 sock.settimeout(deadline.timeout())
                 if not (data := sock.recv(4096)):
@@ -56,6 +62,14 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
 
 def _host_of(endpoint: TcpEndpoint) -> str:
     return _WILDCARDS.get(endpoint.host, endpoint.host)
+
+
+def _over_tls(sock: socket.socket) -> socket.socket:
+    import ssl
+
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    return context.wrap_socket(sock)
 
 
 def _connect(endpoint: TcpEndpoint | UnixEndpoint, timeout: float | None) -> socket.socket:

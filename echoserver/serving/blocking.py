@@ -97,7 +97,7 @@ class BlockingDriver:
         else:
             self._answer()
         self._answer_what_arrived()
-        connection.reason = connection.ending or CloseReason.EOF
+        connection.reason = connection.ending or connection.end_of_input
         if not connection.abrupt:
             self._stats.state = _HANDLING
             try:

@@ -72,26 +72,9 @@ class Connection:
     """
 
     __slots__ = (
-        "_closed",
-        "_gate",
-        "_waker",
-        "abrupt",
-        "bucket",
-        "ending",
-        "endpoint",
-        "error",
-        "lease",
-        "number",
-        "opened_at",
-        "opening",
-        "pipes",
-        "proxied_by",
-        "reason",
-        "served_by",
-        "session",
-        "stats",
-        "transport",
-        "watch",
+        *("_closed", "_gate", "_waker", "abrupt", "bucket", "ending", "endpoint", "error", "lease", "number"),
+        *("opened_at", "opening", "pipes", "proxied_by", "reason", "served_by", "session", "stats", "tls_version"),
+        *("transport", "watch"),
     )
 
     def __init__(self, number: int, endpoint: str, transport: Transport, session: Session, lease: Occupancy) -> None:
@@ -104,6 +87,8 @@ class Connection:
         """What comes before the handler; written by the owner, and `None` once that is over."""
         self.proxied_by: str | None = None
         """The address of the proxy that speaks for the peer."""
+        self.tls_version: str | None = None
+        """Such as `TLSv1.3`; `None` without TLS."""
         self.pipes: PipePool | None = None
         """Where to borrow a pipe for bulk data; `None` copies all of it."""
         self.bucket: TokenBucket | None = None
@@ -164,6 +149,11 @@ class Connection:
         else:
             clear_frames(error)
         self.session.close()
+
+    @property
+    def end_of_input(self) -> CloseReason:
+        """The reason for which a connection ends whose peer sends no more."""
+        return CloseReason.TRUNCATED if self.transport.truncated else CloseReason.EOF
 
     def speak_for(self, address: object) -> None:
         """Take the address that a proxy has named for that of the peer."""

@@ -22,12 +22,11 @@ from echoserver.config import ServerConfig
 from echoserver.handlers import HandlerFactory
 from echoserver.net.listener import Listener
 from echoserver.net.splice import PipePool
-from echoserver.net.transport import PlainTransport
 from echoserver.observe.connection_log import log_end, log_stuck
 from echoserver.observe.metrics import CloseReason, ConnectionState, Metrics
 from echoserver.serving.admission import Lease, insist
 from echoserver.serving.connection import Connection
-from echoserver.serving.opening import Openings
+from echoserver.serving.openings import Openings
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import Session
 
@@ -68,11 +67,11 @@ class Recipe:
             burst = self._burst.count or rate.count
             bucket = TokenBucket(rate.count, burst, of_bytes=rate.of_bytes, now=monotonic())
         session = Session(self.factory, address)
-        connection = Connection(number, listener.name, PlainTransport(sock), session, lease)
-        connection.pipes, connection.bucket = self._pipes, bucket
-        connection.opening = self._openings.begin(sock, listener.endpoint)
-        if connection.opening is not None:
-            connection.stats.state = ConnectionState.OPENING
+        transport, opening = self._openings.begin(sock, listener.endpoint)
+        connection = Connection(number, listener.name, transport, session, lease)
+        connection.pipes, connection.bucket = self._pipes if transport.can_splice else None, bucket
+        if opening is not None:
+            connection.opening, connection.stats.state = opening, ConnectionState.OPENING
         return connection
 
 

@@ -142,7 +142,7 @@ class NonBlockingDriver:
 
     def _on_end_of_input(self) -> Interest:
         """Serve the event that found no more input: the peer's end, or that of whoever asked it to end just now."""
-        return self._finish(CloseReason.EOF) if self.connection.ending is None else self._on_special()
+        return self._finish(self.connection.end_of_input) if self.connection.ending is None else self._on_special()
 
     def _try_send(self, reply: bytes | memoryview) -> Interest:
         """Send what the peer takes of a reply and keep the rest."""

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from echoserver.net.buffer import ReceiveBuffer
+from echoserver.observe.metrics import ConnectionState
 from echoserver.serving.connection import Connection
 from echoserver.serving.interest import Interest
 from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.opening import RefusedError
+
+_MORE_RECEIVES = 8  # how many receives of decoded data one event serves
 
 
 class OpeningDriver(NonBlockingDriver):
@@ -25,6 +29,28 @@ class OpeningDriver(NonBlockingDriver):
         return super()._on_special()
 
 
+class DecodingDriver(OpeningDriver):
+    """Serves what the transport has received and decoded as well, which the socket does not tell of."""
+
+    __slots__ = ()
+
+    def on_ready(self, buffer: ReceiveBuffer) -> Interest:
+        """Serve one event, and what is left decoded after it. See `NonBlockingDriver.on_ready`."""
+        interest, transport = super().on_ready(buffer), self.connection.transport
+        for _ in range(_MORE_RECEIVES):
+            if interest is not Interest.READ or not transport.pending():
+                return interest
+            interest = super().on_ready(buffer)
+        if interest is not Interest.READ or not transport.pending():
+            return interest
+        # Other peers get their share of the thread. The socket can be written to, so this one is back at once; if its
+        # peer reads nothing at all, it is as late as one that takes no reply.
+        self._stats.state = ConnectionState.SENDING
+        return Interest.WRITE
+
+
 def drive(connection: Connection) -> NonBlockingDriver:
     """Return the driver for a new connection."""
+    if not connection.transport.can_splice and connection.opening is not None:
+        return DecodingDriver(connection)
     return NonBlockingDriver(connection) if connection.opening is None else OpeningDriver(connection)

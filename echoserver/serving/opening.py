@@ -1,4 +1,4 @@
-"""What a connection goes through before its handler is made: a PROXY header.
+"""What a connection goes through before its handler is made: a PROXY header, then a TLS handshake.
 
 It happens in the serving thread, like everything else that waits for a peer. A connection that needs none of it has no
 `Opening`, and pays nothing.
@@ -8,39 +8,18 @@ from __future__ import annotations
 
 import math
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 from time import monotonic
 
 from echoserver.clock import format_duration
-from echoserver.config import ServerConfig
 from echoserver.errors import OpeningError
-from echoserver.net.endpoint import Endpoint
 from echoserver.net.proxy_header import ProxyError, ProxyHeader
 from echoserver.net.proxy_reader import ProxyReader
 from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.connection import Connection, Opening
 from echoserver.serving.hosts import contains
 from echoserver.serving.interest import Interest
-
-
-class Openings:
-    """Makes what the connections of each endpoint go through first.
-
-    Parameters
-    ----------
-    config:
-        Which proxies are trusted, and how long a header may take.
-
-    """
-
-    def __init__(self, config: ServerConfig) -> None:
-        self._trusted = config.proxy_trusted
-        self._proxy_timeout = config.proxy_timeout
-
-    def begin(self, sock: socket.socket, endpoint: Endpoint) -> Opening | None:
-        """Return what a new connection goes through first; `None` if that is nothing."""
-        return ProxyOpening(sock, self._trusted, self._proxy_timeout) if endpoint.proxy else None
 
 
 class ProxyOpening:
@@ -54,18 +33,27 @@ class ProxyOpening:
         The networks of the proxies. Peers of a unix socket are trusted: the permissions of its file say who they are.
     timeout:
         How long the header may take, in seconds; 0 is off.
+    following:
+        Makes what comes after it, which gets its time from then on; `None` if that is the handler.
 
     """
 
-    __slots__ = ("_reader", "_timeout", "_trusted", "deadline")
+    __slots__ = ("_following", "_reader", "_timeout", "_trusted", "deadline")
 
     late = CloseReason.PROXY
 
-    def __init__(self, sock: socket.socket, trusted: Sequence[IPv4Network | IPv6Network], timeout: float) -> None:
+    def __init__(
+        self,
+        sock: socket.socket,
+        trusted: Sequence[IPv4Network | IPv6Network],
+        timeout: float,
+        following: Callable[[], Opening] | None = None,
+    ) -> None:
+        self._following = following
         self._reader = ProxyReader(sock)
         self._trusted = trusted
         self._timeout = timeout
-        self.deadline = monotonic() + timeout if timeout else math.inf
+        self.deadline = deadline(timeout)
 
     def advance(self, connection: Connection) -> Interest | None:
         """Receive the header and act on it. See `Opening`."""
@@ -82,8 +70,11 @@ class ProxyOpening:
         if header is None:
             raise self._ended(connection)
         self._enter(connection, header)
-        connection.opening = None
-        return None
+        if self._following is None:
+            connection.opening = None
+            return None
+        connection.opening = self._following()
+        return connection.opening.advance(connection)
 
     def _ended(self, connection: Connection) -> RefusedError:
         """Return what to raise for a stream that has ended too early, or that another thread has shut down."""
@@ -101,6 +92,11 @@ class ProxyOpening:
         host = connection.host
         if host is not None and not connection.lease.enter_proxied_host(host):
             raise refused(connection, f"the host {host} has as many connections as one may have", CloseReason.KILLED)
+
+
+def deadline(timeout: float) -> float:
+    """Return when a time limit that begins now is over, on the monotonic clock; 0 is off."""
+    return monotonic() + timeout if timeout else math.inf
 
 
 class RefusedError(Exception):

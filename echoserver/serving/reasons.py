@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from echoserver.observe.metrics import CloseReason
 
-ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED, CloseReason.PROXY})
+ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED, CloseReason.PROXY, CloseReason.HANDSHAKE})
 """Reasons with which another thread ends a connection at once, without answering what has arrived."""
 
 LINGERING = frozenset(
@@ -12,7 +12,7 @@ LINGERING = frozenset(
 )
 """Reasons after which the peer may still be sending, though the server reads no more."""
 
-BROKEN = frozenset({CloseReason.RESET, CloseReason.PROXY})
+BROKEN = frozenset({CloseReason.RESET, CloseReason.PROXY, CloseReason.HANDSHAKE})
 """What a connection also looks like that another thread has shut down."""
 
 HARSHNESS = {

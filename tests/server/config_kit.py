@@ -12,6 +12,7 @@ from echoserver.config.values import (
     AmountKind,
     Choice,
     Duration,
+    FileName,
     HandlerName,
     Kind,
     RateKind,
@@ -49,7 +50,7 @@ def two_texts(kind: Kind) -> tuple[str, str]:
             return "100/s", "1MiB/s"
         case AmountKind():
             return "100", "64kB"
-        case Text() | HandlerName():
+        case Text() | HandlerName() | FileName():
             return "first", "second"
     raise AssertionError(f"add what a {type(kind).__name__} allows")
 
@@ -64,7 +65,7 @@ def wrong_texts(kind: Kind) -> list[str]:
         case Whole():
             return [str(kind.low - 1), str(kind.high + 1), "many", "1.5", "0x10", "1e3", " 1", "-"]
         case Choice():
-            return ["nonsense", kind.words[0].upper(), kind.words[0] + " "]
+            return ["nonsense", f"{kind.words[0]}x".upper(), kind.words[0] + " "]
         case Duration():
             return ["30", "soon", "-1s", "1d", "1001h", "0.1ms", "1 s"]
         case Table():
@@ -77,7 +78,7 @@ def wrong_texts(kind: Kind) -> list[str]:
             return ["100", "/s", "0/s", "1.5/s", "-1/s", "64kb/s", "64 kB/s", "100/m", "1001GB/s", "٣/s", "0kB"]
         case AmountKind():
             return ["100/s", "1.5", "-1", "64kb", "64 kB", "kB", "1001GB", "0B", "1e3"]
-        case Text() | HandlerName():
+        case Text() | HandlerName() | FileName():
             return ["two\nlines", "\x1b[2J", "\x7f"]
     raise AssertionError(f"add what a {type(kind).__name__} refuses")
 
@@ -100,6 +101,8 @@ def wrong_values(kind: Kind) -> list[object]:
             return ["unix:/x", b"", ["x"], [1], [["unix:/x"]], {"unix:/x": 1}, 1, True, 1.5, [""]]
         case AmountKind() | RateKind():
             return [*of_other_types, "", "soon", 1, True, 10**5000, "1e3/s"]
+        case FileName():
+            return [*of_other_types, "two\nlines", "\x1b[2J", 1, True]
         case Text() | HandlerName():
             return [*of_other_types, "", "two\nlines", "\x1b[2J", 1, True]
     raise AssertionError(f"add what a {type(kind).__name__} refuses")

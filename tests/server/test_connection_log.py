@@ -22,6 +22,7 @@ class Ended:
     number: int = 7
     peer: str = "[::1]:5000"
     proxied_by: str | None = None
+    tls_version: str | None = None
     endpoint: str = "tcp://[::]:9000"
     served_by: int = field(default_factory=threading.get_ident)
     opened_at: float = field(default_factory=monotonic)

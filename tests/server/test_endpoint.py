@@ -25,6 +25,8 @@ LONGEST_PATH = "/" + "x" * 106
         (InheritedEndpoint("3", by_systemd=False), "fd:3", "fd:3"),
         (InheritedEndpoint("echo", by_systemd=True), "systemd:echo", "systemd:echo"),
         (InheritedEndpoint("echo.socket", by_systemd=True), "systemd:echo.socket", "systemd:echo.socket"),
+        (TcpEndpoint("::1", 9443, tls=True), "tls://[::1]:9443", "[::1]:9443"),
+        (TcpEndpoint("::1", 9443, proxy=True, tls=True), "tls://[::1]:9443?proxy=require", "[::1]:9443"),
         (TcpEndpoint("::1", 9000, proxy=True), "tcp://[::1]:9000?proxy=require", "[::1]:9000"),
         (UnixEndpoint("/run/a", proxy=True), "unix:/run/a?proxy=require", "/run/a"),
         (UnixEndpoint("/run/a", 0o600, proxy=True), "unix:/run/a?mode=0600&proxy=require", "/run/a"),
@@ -55,7 +57,7 @@ TCP = "tcp://HOST:PORT with a port from 0 to 65535, and an IPv6 address in brack
 FILE = "unix:/PATH with the absolute path of a file"
 MODE = "unix:/PATH?mode=0660, with the permissions in octal"
 PROXY = "an endpoint with ?proxy=require, or without it"
-ANY = "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
+ANY = "tcp://HOST:PORT, tls://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME"
 
 
 @pytest.mark.parametrize(

@@ -183,7 +183,7 @@ def test_shutting_both_sides_wakes_a_send(background):
         while not transport.unacknowledged():  # no event tells of it; the time limit of the test ends this
             pass
         transport.shut_both()
-        with pytest.raises(OSError, match="Broken pipe|reset"):
+        with pytest.raises(OSError, match=r"Broken pipe|reset"):
             done.result()
         transport.close()
 
