@@ -30,12 +30,13 @@ NAMES, TIME, EDGE = 170, 680, 900  # where the time begins, how long its axis is
 
 @dataclass(slots=True)
 class Piece:
-    """A part of a strip, in seconds. A span that another interrupts has its label in its first piece only."""
+    """A part of a strip, in seconds. A span that another interrupts has several; its label is written once."""
 
     kind: str
     label: str
     start: float
     end: float
+    span: int  # the same in all pieces of a span
 
 
 @dataclass(slots=True)
@@ -98,12 +99,14 @@ def _cells(lane: Lane, width: int, end: float) -> list[tuple[str, str]]:
     scale = (width - 1) / end
     kinds, chars = [""] * width, [" "] * width
     limits = [round(piece.start * scale) for piece in lane.pieces[1:]] + [width]
+    labelled: set[int] = set()
     for piece, limit in zip(lane.pieces, limits, strict=False):
         left = round(piece.start * scale)
         right = max(round(piece.end * scale), left + 1)
         kinds[left:right], chars[left:right] = [piece.kind] * (right - left), list(FILL[piece.kind] * (right - left))
         at = left + 1 if len(piece.label) <= right - left - 2 else right + 1
-        if at + len(piece.label) <= max(right, limit):
+        if piece.span not in labelled and at + len(piece.label) <= max(right, limit):
+            labelled.add(piece.span)
             chars[at : at + len(piece.label)] = piece.label
     for moment, _ in lane.marks:
         if chars[round(moment * scale)] in " ━┄":
@@ -134,8 +137,9 @@ def lanes_svg(title: str, lanes: Sequence[Lane], end: float) -> Panel:
 
 
 def _strip(lane: Lane, y: int, height: int, scale: float) -> list[str]:
-    parts = []
+    parts: list[str] = []
     limits = [piece.start * scale for piece in lane.pieces[1:]] + [EDGE - NAMES - 4.0]
+    labelled: set[int] = set()
     for piece, limit in zip(lane.pieces, limits, strict=False):
         x, width = piece.start * scale, max(1.5, (piece.end - piece.start) * scale)
         place = f'x="{NAMES + x:.1f}" y="{y}" width="{width:.1f}" height="{height}"'
@@ -143,7 +147,8 @@ def _strip(lane: Lane, y: int, height: int, scale: float) -> list[str]:
         parts.append(f'<rect class="{piece.kind}" {place} rx="2">{title}</rect>')
         needed = 6.3 * len(piece.label)
         at = x + 4 if needed + 8 <= width else x + width + 4
-        if piece.label and at + needed <= max(x + width, limit):
+        if piece.span not in labelled and at + needed <= max(x + width, limit):
+            labelled.add(piece.span)
             parts.append(_text(NAMES + at, y + height - 4, "label", piece.label))
     for moment, said in lane.marks:
         place = f'cx="{NAMES + moment * scale:.1f}" cy="{y + 9}"'

@@ -1,7 +1,7 @@
 """What the threads of a program did, as a picture: one row per thread, in the terminal and as SVG.
 
-A chapter of the tour is a function `run()` that makes a `Timeline`, starts threads that record in it what they do, joins
-them and shows it. It calls `main(run)` at its end.
+A chapter of the tour is a function `run()` that makes a `Timeline`, starts threads that record what they do, joins them
+and shows it. It calls `main(run)` at its end.
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ class Span:
     start: float
     end: float | None = None
 
-    def piece(self, label: str, start: float, end: float) -> Piece:
+    def piece(self, start: float, end: float) -> Piece:
         """Return the part of the span between two times."""
-        return Piece(self.kind, label, start, end)
+        return Piece(self.kind, self.label, start, end, id(self))
 
 
 @dataclass(slots=True)
@@ -118,15 +118,13 @@ def _lanes(name: str, row: Row, end: float) -> list[Lane]:
     active = [span for span in row.spans if span.kind != "holding"]
     times = sorted({time for span in active for time in (span.start, end if span.end is None else span.end)})
     last: Span | None = None
-    labelled: list[Span] = []
     for left, right in pairwise(times):
         over = [span for span in active if span.start <= left and (span.end is None or span.end >= right)]
         inner = over[-1] if over else None  # spans nest: the one begun last is what the thread was doing
         if inner is not None and inner is last:
             first.pieces[-1].end = right
         elif inner is not None:
-            first.pieces.append(inner.piece("" if inner in labelled else inner.label, left, right))
-            labelled.append(inner)
+            first.pieces.append(inner.piece(left, right))
         last = inner
     held: list[Lane] = []
     for span in row.spans:
@@ -134,7 +132,7 @@ def _lanes(name: str, row: Row, end: float) -> list[Lane]:
             lane = next((lane for lane in held if lane.pieces[-1].end <= span.start), None)
             if lane is None:
                 held.append(lane := Lane(""))
-            lane.pieces.append(span.piece(span.label, span.start, end if span.end is None else span.end))
+            lane.pieces.append(span.piece(span.start, end if span.end is None else span.end))
     return [first, *held]
 
 
