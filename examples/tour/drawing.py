@@ -163,24 +163,28 @@ def _strip(lane: Lane, y: int, height: int, scale: float) -> list[str]:
 def bars_text(title: str, values: Mapping[str, float], unit: str) -> Text:
     """Draw one bar for each value, for the terminal."""
     name_width = max(len(name) for name in values)
-    scale = (columns() - name_width - 16) / (max(values.values()) or 1.0)
+    scale = (columns() - name_width - len(unit) - 12) / (max(values.values()) or 1.0)
     text = [("", f"\n{title}\n")]
     for name, value in values.items():
         text.append(("", f"  {name:<{name_width}} "))
-        text += [("doing", FILL["doing"] * max(1, round(value * scale))), ("", f" {value:.3f} {unit}\n")]
+        text += [("doing", FILL["doing"] * max(1, round(value * scale))), ("", f" {_amount(value)} {unit}\n")]
     return text
 
 
 def bars_svg(title: str, values: Mapping[str, float], unit: str) -> Panel:
     """Draw one bar for each value, as a part of a picture."""
     parts, start = [_text(12, 18, "title", title)], 280
-    scale = (EDGE - start - 80) / (max(values.values()) or 1.0)
+    scale = (EDGE - start - 110) / (max(values.values()) or 1.0)
     for index, (name, value) in enumerate(values.items()):
         y, width = 30 + 23 * index, max(1.5, value * scale)
         parts.append(_text(12, y + 13, "row", name))
         parts.append(f'<rect class="doing" x="{start}" y="{y}" width="{width:.1f}" height="18" rx="2"/>')
-        parts.append(_text(start + 6 + width, y + 13, "time", f"{value:.3f} {unit}"))
+        parts.append(_text(start + 6 + width, y + 13, "time", f"{_amount(value)} {unit}"))
     return Panel(38 + 23 * len(values), parts)
+
+
+def _amount(value: float) -> str:
+    return f"{value:.3f}" if value < 10 else f"{value:,.0f}"
 
 
 def _text(x: float, y: float, style: str, text: str, more: str = "") -> str:

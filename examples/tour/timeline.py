@@ -20,7 +20,7 @@ from pathlib import Path
 import drawing
 from drawing import Lane, Piece
 
-MOST_ROWS = 14
+MOST_ROWS = 24
 
 
 @dataclass(slots=True)
@@ -84,14 +84,17 @@ class Timeline:
         with self._lock:
             self._samples.setdefault(name, []).append((self.now(), value))
 
-    def show(self, title: str) -> None:
-        """Draw what was recorded: in the terminal now, and in the SVG file if `main` was asked for one."""
+    def show(self, title: str, most: int = MOST_ROWS) -> None:
+        """Draw what was recorded: in the terminal now, and in the SVG file if `main` was asked for one.
+
+        With more threads than `most`, a line says how many were left out.
+        """
         with self._lock:
             end = self.now()
             rows = sorted(self._rows.items(), key=lambda item: item[0] is not threading.main_thread())
-            lanes = [lane for thread, row in rows[:MOST_ROWS] for lane in _lanes(thread.name, row, end)]
-            if len(rows) > MOST_ROWS:
-                lanes.append(Lane(f"… {len(rows) - MOST_ROWS} more threads"))
+            lanes = [lane for thread, row in rows[:most] for lane in _lanes(thread.name, row, end)]
+            if len(rows) > most:
+                lanes.append(Lane(f"… {len(rows) - most} more threads"))
             lanes += [Lane(name, samples=samples) for name, samples in self._samples.items()]
             drawing.put(drawing.lanes_text(title, lanes, end))
             _panels.append(drawing.lanes_svg(title, lanes, end))
@@ -163,7 +166,9 @@ def main(run: Callable[[], None]) -> None:
     try:
         run()
     except KeyboardInterrupt:
-        sys.exit(130)
+        os._exit(130)  # other threads may wait for something that doesn't come any more
+    except BrokenPipeError:  # the output goes to `head`, or a pager that was left
+        os._exit(1)
     if file is not None:
         try:
             file.write_text(drawing.svg(_panels), encoding="utf-8")

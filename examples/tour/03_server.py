@@ -1,0 +1,79 @@
+"""Chapter 3: a server. What does a thread for each client give, and what is missing then?
+
+upper_server.py is a threaded server in twenty lines. It serves two clients at once. Then upper_faults.py provokes its
+five faults, and does the same to echoserver.
+"""
+
+import logging
+import socket
+import threading
+import time
+
+import upper_server
+from timeline import Timeline, main
+from upper_faults import Address, listen, provoke
+
+WORDS = (("anna", "bye"), ("ben", "ciao"))
+
+
+def two_clients(address: Address) -> None:
+    line, both = Timeline(), threading.Barrier(2, timeout=10)
+
+    def client(*words: str) -> None:
+        with socket.create_connection(address, timeout=10) as peer:
+            for word in words:
+                with line.doing(f"thinks of {word}"):
+                    time.sleep(0.1)
+                peer.sendall(word.encode())
+                line.say(f"sent {word}, received {peer.recv(100).decode()}")
+                both.wait()  # neither goes on before the other has its reply
+
+    clients = [threading.Thread(target=client, args=words, name=words[0]) for words in WORDS]
+    for thread in clients:
+        thread.start()
+    for thread in clients + upper_server.threads:
+        thread.join()
+    line.show("Two clients at once")
+
+
+def twenty_lines(line: Timeline, listener: socket.socket, accepting: threading.Thread) -> None:
+    address = listener.getsockname()
+    provoke(line, address, kept=lambda: len(upper_server.threads))
+    listener.close()
+    accepting.join(timeout=0.2)
+    line.say(f"no end: the listener is closed, its thread {'still' if accepting.is_alive() else 'no longer'} accepts")
+    socket.create_connection(address).close()  # accepted all the same; the next call of accept fails
+    accepting.join()
+
+
+def product(line: Timeline) -> None:
+    try:
+        from echoserver import Server, ServerConfig
+    except ImportError:
+        line.say("echoserver is not installed here: `make tour CHAPTER=3` installs it")
+        return
+    logging.getLogger("echoserver").setLevel(logging.ERROR)
+    config = ServerConfig(handler="upper", handler_options={"encoding": "utf-8"}, max_connections=8, at_limit="reject")
+    with Server(config, listeners=[listen()]) as server, socket.create_connection(server.address) as peer:
+        provoke(line, server.address, kept=lambda: sum(t.name.startswith("conn-") for t in threading.enumerate()))
+        peer.sendall(b"last words")
+        server.stop()
+        line.say(f"no end: after stop() the peer has its reply, {peer.recv(100).decode()}")
+
+
+def run() -> None:
+    listener = listen()
+    accepting = threading.Thread(target=upper_server.serve, args=(listener,), name="accept loop")
+    accepting.start()
+    two_clients(listener.getsockname())
+    line = Timeline()
+    threading.excepthook = lambda args: line.say(f"ended by {args.exc_type.__name__}")
+    first = threading.Thread(target=twenty_lines, args=(line, listener, accepting), name="upper_server")
+    for thread in (first, threading.Thread(target=product, args=(line,), name="echoserver")):
+        thread.start()
+        thread.join()
+    line.show("The same done to both")
+
+
+if __name__ == "__main__":
+    main(run)
