@@ -21,7 +21,8 @@ def run_watched(line: Timeline, title: str, watchdog: Watchdog, *threads: thread
     while not found and any(thread.is_alive() for thread in threads):
         threads[-1].join(0.1)
         found = watchdog.deadlocks()
-    line.say(f"deadlock: {'; '.join(found)}" if found else "no deadlock")
+    for text in found or ["nobody"]:
+        line.say(f"deadlock: {text}")
     for thread in threads:
         thread.join()
     line.show(title)

@@ -61,9 +61,9 @@ def server_slots(line: Timeline) -> None:
     with Server(ServerConfig(port=0, max_connections=2)) as server, crew(peer_1=visit, peer_2=visit, peer_3=visit):
         while not server.stats().held:  # until the server has met its limit
             time.sleep(0.2)
-        line.say(f"{server.stats().active} peers are served, and the third waits in the kernel's queue")
+        line.say(f"{server.stats().active} are served, and the third waits in the kernel")
         leave.set()
-    line.say(f"{server.stats().accepted} peers were served, and {server.stats().rejected} were sent away")
+    line.say(f"{server.stats().accepted} were served, and {server.stats().rejected} were sent away")
     line.show("A server with two slots and three peers")
 
 

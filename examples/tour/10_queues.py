@@ -55,7 +55,7 @@ def four_jobs(title: str, *, forget: str = "", shutdown: bool = False) -> None:
             line.say("I got the stop sign and pass it on")
             jobs.put(stop_sign)
         except ended:
-            line.say("I got ShutDown: nothing is left, and nothing more will come")
+            line.say("I got ShutDown: nothing is left")
 
     with crew(consumer_1=consume, consumer_2=consume):
         with crew(joiner=jobs.join) as (joiner,), line.waiting("join()"):

@@ -53,13 +53,11 @@ def back_pressure(line: Timeline) -> None:
         while not ((now := server.stats().workers).queue_full and now.busy == 2 and now.queue_depth == 3):
             time.sleep(0.05)
         line.depth("queue", now.queue_depth)
-        line.say(
-            f"{now.busy} peers are served, {now.queue_depth} wait in the queue, and the poller waits for a place there"
-        )
+        line.say(f"{now.busy} served, {now.queue_depth} queued, and the poller waits for a place")
         with peers.pop() as greedy:
             while select.select([], [greedy.socket], [], 0)[1]:  # as long as the kernel accepts more
                 greedy.send_some(bytes(4096))
-            line.say(f"the kernel accepted {greedy.bytes_out} bytes of one peer, which has to wait now")
+            line.say(f"the kernel took {greedy.bytes_out} bytes more, and now that peer waits")
         go_on.set()
         for session in peers:
             session.receive()
