@@ -11,13 +11,13 @@ import threading
 
 from timeline import Timeline, main
 
-PROGRAM = """
+PROGRAM = r"""
 import os, sys, threading, time
 
 def write():
     for number in range(1, 5):
         time.sleep(0.1)
-        os.write(1, b"line %d\\n" % number)
+        os.write(1, b"line %d\n" % number)
 
 def stuck():
     threading.Event().wait()
@@ -25,11 +25,11 @@ def stuck():
 work, daemon, join = sys.argv[1:]
 thread = threading.Thread(target={"write": write, "stuck": stuck}[work], daemon=daemon == "daemon")
 thread.start()
-os.write(1, b"started\\n")
+os.write(1, b"started\n")
 if join == "join":
     thread.join(timeout=1.2)
     if thread.is_alive():
-        os.write(1, b"gave up on the thread\\n")
+        os.write(1, b"gave up on the thread\n")
 """
 PATIENCE = 2.0  # how long a program may take to end after its start; then it is killed
 
@@ -40,7 +40,7 @@ def watch(line: Timeline, *arguments: str) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with line.doing(" ".join(arguments)):
+        with line.doing("alive"):
             killer = threading.Timer(PATIENCE, process.kill)
             killer.start()
             wrote = [text.strip() for text in process.stdout]

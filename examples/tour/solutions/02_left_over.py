@@ -1,4 +1,4 @@
-"""The solution of chapter 2: which threads did a piece of code leave running?"""
+"""The solution of chapter 2: which threads a piece of code left running."""
 
 import threading
 from collections.abc import Callable
