@@ -22,16 +22,16 @@ def write():
 def stuck():
     threading.Event().wait()
 
-work, daemon, join = sys.argv[1:]
+work, daemon, limit = sys.argv[1:]
 thread = threading.Thread(target={"write": write, "stuck": stuck}[work], daemon=daemon == "daemon")
 thread.start()
 os.write(1, b"started\n")
-if join == "join":
-    thread.join(timeout=1.2)
+if limit:
+    thread.join(timeout=float(limit))
     if thread.is_alive():
         os.write(1, b"gave up on the thread\n")
 """
-PATIENCE = 2.0  # how long a program may take to end after its start; then it is killed
+PATIENCE = 2.5  # how long a program may take to end after its start; then it is killed
 
 
 def watch(line: Timeline, *arguments: str) -> None:
@@ -54,11 +54,11 @@ def watch(line: Timeline, *arguments: str) -> None:
 def run() -> None:
     line = Timeline()
     programs = {
-        "thread": ("write", "ordinary", "no-join"),
-        "daemon": ("write", "daemon", "no-join"),
-        "daemon joined": ("write", "daemon", "join"),
-        "stuck thread": ("stuck", "ordinary", "no-join"),
-        "stuck, joined": ("stuck", "daemon", "join"),
+        "thread": ("write", "ordinary", ""),
+        "daemon": ("write", "daemon", ""),
+        "daemon joined": ("write", "daemon", "20"),
+        "stuck thread": ("stuck", "ordinary", ""),
+        "stuck, joined": ("stuck", "daemon", "0.5"),
     }
     threads = [threading.Thread(target=watch, args=(line, *words), name=name) for name, words in programs.items()]
     for thread in threads:

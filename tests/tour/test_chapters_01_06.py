@@ -157,7 +157,8 @@ def test_06_the_number_is_wrong_without_a_lock_and_right_with_one(chapter):
     assert ran.text("with a lock: ") == "100 sold, 0 left"
     assert ran.text("each joined before the next: ") == "100 sold, 0 left"
     sales = bars(ran.output, "A hundred sales")
-    assert sales["with a lock"] < sales["each joined before the next"]
+    assert sales["with a lock"] >= 0.1
+    assert sales["each joined before the next"] >= 0.6
 
 
 def test_06_it_says_so_if_nothing_went_wrong_unforced(chapter):
