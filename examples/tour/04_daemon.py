@@ -11,27 +11,27 @@ import threading
 
 from timeline import Timeline, main
 
-PROGRAM = """
+PROGRAM = r"""
 import os, sys, threading, time
 
 def write():
     for number in range(1, 5):
         time.sleep(0.1)
-        os.write(1, b"line %d\\n" % number)
+        os.write(1, b"line %d\n" % number)
 
 def stuck():
     threading.Event().wait()
 
-work, daemon, join = sys.argv[1:]
+work, daemon, limit = sys.argv[1:]
 thread = threading.Thread(target={"write": write, "stuck": stuck}[work], daemon=daemon == "daemon")
 thread.start()
-os.write(1, b"started\\n")
-if join == "join":
-    thread.join(timeout=1.2)
+os.write(1, b"started\n")
+if limit:
+    thread.join(timeout=float(limit))
     if thread.is_alive():
-        os.write(1, b"gave up on the thread\\n")
+        os.write(1, b"gave up on the thread\n")
 """
-PATIENCE = 2.0  # how long a program may take to end after its start; then it is killed
+PATIENCE = 2.5  # how long a program may take to end after its start; then it is killed
 
 
 def watch(line: Timeline, *arguments: str) -> None:
@@ -40,7 +40,7 @@ def watch(line: Timeline, *arguments: str) -> None:
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
         process.stdout.readline()
-        with line.doing(" ".join(arguments)):
+        with line.doing("alive"):
             killer = threading.Timer(PATIENCE, process.kill)
             killer.start()
             wrote = [text.strip() for text in process.stdout]
@@ -54,11 +54,11 @@ def watch(line: Timeline, *arguments: str) -> None:
 def run() -> None:
     line = Timeline()
     programs = {
-        "thread": ("write", "ordinary", "no-join"),
-        "daemon": ("write", "daemon", "no-join"),
-        "daemon joined": ("write", "daemon", "join"),
-        "stuck thread": ("stuck", "ordinary", "no-join"),
-        "stuck, joined": ("stuck", "daemon", "join"),
+        "thread": ("write", "ordinary", ""),
+        "daemon": ("write", "daemon", ""),
+        "daemon joined": ("write", "daemon", "20"),
+        "stuck thread": ("stuck", "ordinary", ""),
+        "stuck, joined": ("stuck", "daemon", "0.5"),
     }
     threads = [threading.Thread(target=watch, args=(line, *words), name=name) for name, words in programs.items()]
     for thread in threads:

@@ -17,7 +17,7 @@ from timeline import Timeline, bars, main
 
 
 def compute() -> int:
-    return sum(n & 7 for n in range(1_000_000))
+    return sum(n & 7 for n in range(1_500_000))
 
 
 def wait() -> None:
@@ -40,7 +40,7 @@ def measure(line: Timeline, name: str, work: Callable[[], object], *, at_once: b
     """Do the work in four threads and return the seconds that it took."""
 
     def one() -> None:
-        with line.waiting(name) if work is wait else line.doing(name):
+        with line.waiting("waits") if work is wait else line.doing("computes"):
             work()
 
     began = time.perf_counter()
@@ -70,10 +70,7 @@ def run() -> None:
     line.show("Who works when")
     bars("Four sums", sums)
     bars("Four waits", waits)
-    trips = {"on all cores": convoy.round_trips()}
-    if convoy.CAN_PIN:
-        trips["on one core"] = convoy.round_trips_on_one_core()
-    bars("The convoy: round trips of 8 pairs of threads", trips, "per second")
+    bars("The convoy: round trips of 8 pairs of threads", convoy.measure(), "per second")
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from timeit import timeit
 
 from timeline import Timeline, bars, main
 
-SELLERS, COUNT = 100, 10_000
+SELLERS, COUNT = 100, 20_000
 
 
 class Office:
@@ -67,7 +67,9 @@ def run() -> None:
     bars("A hundred sales", {"with a lock": with_lock, "each joined before the next": joined})
     office = in_threads(Office.count_down)
     lost = SELLERS * COUNT + office.left - SELLERS
-    office.line.say(f"a million changes without a lock or a barrier: {lost} lost{'' if lost else ', by luck'}")
+    office.line.say(
+        f"{SELLERS * COUNT:,} changes without a lock or a barrier: {lost:,} lost{'' if lost else ', by luck'}"
+    )
     changes = ("office.left -= 1", "with office.lock: office.left -= 1")
     price = {code: 1e9 * timeit(code, number=COUNT, globals={"office": office}) / COUNT for code in changes}
     bars("The price of a lock", price, "ns")

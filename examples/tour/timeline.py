@@ -21,6 +21,7 @@ import drawing
 from drawing import Lane, Piece
 
 MOST_ROWS = 24
+PATIENCE = 5.0  # how long a thread may run after `run` has returned, in seconds
 
 
 @dataclass(slots=True)
@@ -90,7 +91,7 @@ class Timeline:
         With more threads than `most`, a line says how many were left out.
         """
         with self._lock:
-            end = self.now()
+            end = max(self.now(), 1e-6)  # a coarse clock may not have moved yet
             rows = sorted(self._rows.items(), key=lambda item: item[0] is not threading.main_thread())
             lanes = [lane for thread, row in rows[:most] for lane in _lanes(thread.name, row, end)]
             if len(rows) > most:
@@ -176,7 +177,7 @@ def main(run: Callable[[], None]) -> None:
             sys.exit(f"{parser.prog}: can't write {file}: {error.strerror}")
     for thread in threading.enumerate():
         if thread is not threading.main_thread() and not thread.daemon:
-            thread.join(timeout=5)
+            thread.join(timeout=PATIENCE)
             if thread.is_alive():  # the interpreter would wait for it without end
                 print(f"{parser.prog}: thread {thread.name} does not end", file=sys.stderr, flush=True)
                 os._exit(1)

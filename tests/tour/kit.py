@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ET
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
 
@@ -27,12 +27,16 @@ class Ran:
     code: int
     output: str
     errors: str
+    picture: str = ""
 
     @property
     def said(self) -> list[tuple[str, str]]:
         """The name of the thread and the text of each line that a thread said."""
         lines = [SAID.fullmatch(line) for line in self.output.splitlines()]
         return [(line[2].strip(), line[3]) for line in lines if line is not None]
+
+    def with_picture(self, picture: str) -> Ran:
+        return replace(self, picture=picture)
 
     def text(self, beginning: str) -> str:
         """Return the one text that begins so, without the beginning."""
