@@ -36,7 +36,8 @@ def production(title: str, *, bound: int, make: float, use: float) -> None:
                 time.sleep(use)
 
     run_all(producer=produce, consumer=consume)
-    line.show(f"{title}: at most {max(depths)} in the queue")
+    line.say(f"at most {max(depths)} in the queue")
+    line.show(title)
 
 
 def back_pressure(line: Timeline) -> None:

@@ -19,7 +19,8 @@ def without(line: Timeline) -> None:
     with line.doing("look again and again"):
         while not shelf:
             looks += 1
-    line.show(f"No condition: {looks} looks for one loaf")
+    line.say(f"looked {looks:,} times for one loaf")
+    line.show("No condition")
 
 
 def bakery(title: str, *, look_again: bool) -> None:
@@ -62,8 +63,8 @@ def drain(title: str, seconds: float) -> None:
         begun.wait(4)
         with line.waiting("for no connection"):
             line.say(f"stop() had to cut {len(server.stop(timeout=0.6))} connections")
+        line.show(title)
         give_up.set()
-    line.show(title)
 
 
 def run() -> None:
