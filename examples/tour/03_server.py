@@ -13,8 +13,6 @@ import upper_server
 from timeline import Timeline, main
 from upper_faults import Address, close, listen, provoke
 
-WORDS = (("anna", "bye"), ("ben", "ciao"))
-
 
 def two_clients(address: Address) -> None:
     line, both = Timeline(), threading.Barrier(2, timeout=10)
@@ -28,7 +26,8 @@ def two_clients(address: Address) -> None:
                 line.say(f"sent {word}, received {peer.recv(100).decode()}")
                 both.wait()  # neither goes on before the other has its reply
 
-    clients = [threading.Thread(target=client, args=words, name=words[0]) for words in WORDS]
+    words = (("anna", "bye"), ("ben", "ciao"))
+    clients = [threading.Thread(target=client, args=two, name=two[0]) for two in words]
     for thread in clients:
         thread.start()
     for thread in clients + upper_server.threads:
