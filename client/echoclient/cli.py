@@ -1,4 +1,4 @@
-"""The command line: finds the command, and is the only place that turns errors into lines and exit statuses."""
+"""The command line: finds the command, and is the only module that turns errors into messages and exit statuses."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from echoclient import __version__
 from echoclient.errors import ClientError
 from echoclient.options import examples
 
-# Name -> (where the click command is, its line in the help). Only the command that runs is imported, so that
-# `echoclient connect` starts without the load generator and the base install without its libraries.
+# Name -> (where the click command is, its line in the help). Only the command that runs is imported, so that for
+# instance `echoclient connect` starts without the load generator.
 COMMANDS: dict[str, tuple[str, str]] = {
-    "connect": ("echoclient.connect:connect", "Talk to a server: a prompt in a terminal, else a byte-exact pipe."),
-    "send": ("echoclient.send:send", "Make one exchange, and compare the reply if asked to."),
-    "ping": ("echoclient.ping:ping", "Measure round trips, as ping(8) does."),
-    "wait": ("echoclient.wait:wait", "Wait until a server answers: for scripts and containers."),
-    "bench": ("echoclient.load.command:bench", "Load a server: check and time every reply."),
-    "report": ("echoclient.load.command:report", "Draw the results of several bench runs on one page."),
+    "connect": ("echoclient.connect:connect", "Talk to a server: a prompt in a terminal, a byte-exact pipe elsewhere."),
+    "send": ("echoclient.send:send", "Make one exchange, and check the reply if asked to."),
+    "ping": ("echoclient.ping:ping", "Measure round-trip times, as ping(8) does."),
+    "wait": ("echoclient.wait:wait", "Wait until a server answers; for scripts and containers."),
+    "bench": ("echoclient.load.command:bench", "Put load on a server; check and time every reply."),
+    "report": ("echoclient.load.command:report", "Show the results of several bench runs on one page."),
 }
 
 
 class _LazyGroup(click.Group):
-    """A group whose commands are imported when they are used, from the table above."""
+    """A group that imports a command when it is used, from the table above."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(COMMANDS)
@@ -49,19 +49,21 @@ class _LazyGroup(click.Group):
 )
 @click.version_option(__version__, prog_name="echoclient")
 def cli() -> None:
-    """Talk to an echo server, measure it and load it.
+    """Talk to an echo server, measure it, and put load on it.
 
-    TARGET is a port, host, host:port or [v6]:port; by default 127.0.0.1:9000.
+    TARGET is a port, host, host:port or [v6]:port; the default is
+    127.0.0.1:9000.
 
-    Exit status: 0 all well, 1 failure (one line on standard error with the
-    word REFUSED, TIMEOUT, DNS, RESET, CLOSED, DIFFERS or OTHER), 2 bad usage.
+    Exit status: 0 for success; 1 for a failure, with one line on standard
+    error that has the word REFUSED, TIMEOUT, DNS, RESET, CLOSED, DIFFERS or
+    OTHER; 2 for bad usage; 130 after Ctrl-C.
     """
 
 
 def main() -> None:
     """Run the command line and exit: the entry point ``echoclient``.
 
-    A command returns its exit status (``None`` is 0), or raises `ClientError` for status 1 and one line.
+    A command returns its exit status (``None`` is 0), or raises `ClientError` for status 1 and a one-line message.
     """
     _occupy_standard_descriptors()
     try:
@@ -74,8 +76,8 @@ def main() -> None:
         status = 1
     except (click.Abort, KeyboardInterrupt):
         status = 130
-    except OSError as error:  # a full disk behind standard output, say: not of the network, which raises ClientError
-        # The interpreter flushes standard output once more at exit, and would complain in its own way.
+    except OSError as error:  # for instance a full disk behind standard output; the network raises ClientError
+        # The interpreter flushes standard output again at exit, and would report the error once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         click.echo(f"echoclient: {ClientError((error.strerror or str(error)).lower())}", err=True)
         status = 1
@@ -83,12 +85,12 @@ def main() -> None:
 
 
 def _occupy_standard_descriptors() -> None:
-    """Open /dev/null for each of 0, 1 and 2 that the caller closed.
+    """Open /dev/null for each of the descriptors 0, 1 and 2 that the caller closed.
 
-    Otherwise the socket would get that number, and what we print would go to the server.
+    Otherwise the socket would get that number, and what is printed would go to the server.
     """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number, which is this one
+            os.open(os.devnull, os.O_RDWR)  # gets the lowest free number, which is this one

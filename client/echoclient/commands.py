@@ -1,4 +1,4 @@
-"""The language of the prompt: a line becomes an action. Knows no socket and no terminal."""
+"""The commands of the prompt: turns a line into an action, without any I/O."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ class Send:
 
 @dataclass(frozen=True)
 class SendFile:
-    """Send what is in the file, as it is."""
+    """Send the contents of a file unchanged."""
 
     path: str
 
 
 @dataclass(frozen=True)
 class Time:
-    """Send these bytes and say how long the reply took."""
+    """Send these bytes and report how long the reply took."""
 
     data: bytes
 
@@ -40,21 +40,21 @@ class SetView:
 
 @dataclass(frozen=True)
 class SetNewline:
-    """Add a newline to what is typed, or do not."""
+    """Add a newline to each typed line, or not."""
 
     on: bool
 
 
 @dataclass(frozen=True)
 class Simple:
-    """One of the actions without a parameter: ``name`` is help, stats, halfclose, reconnect or quit."""
+    """An action without a parameter: ``name`` is help, stats, halfclose, reconnect or quit."""
 
     name: str
 
 
 @dataclass(frozen=True)
 class Complaint:
-    """The line makes no sense; ``text`` says why, and what would."""
+    """The line is not understood; ``text`` says what is wrong and what would be right."""
 
     text: str
 
@@ -69,8 +69,8 @@ class Command:
     Attributes:
         usage: how it is written, without the slash.
         help: what it does, in a few words.
-        read: takes the rest of the line and the newline in force; a ValueError says what is wrong.
-        choices: what the rest of the line may be, where that is a fixed set.
+        read: turns the rest of the line and the current newline into an action; raises ValueError for bad usage.
+        choices: the possible arguments, if they are a fixed set.
     """
 
     usage: str
@@ -80,7 +80,7 @@ class Command:
 
 
 def encode(text: str) -> bytes:
-    """Return typed text as UTF-8; bytes the terminal sent that were none come out as they came in."""
+    """Return typed text as UTF-8; bytes from the terminal that are not UTF-8 stay as they were."""
     return text.encode("utf-8", "surrogateescape")
 
 
@@ -88,9 +88,9 @@ def _hex(rest: str, _: bytes) -> Action:
     try:
         data = bytes.fromhex(rest)
     except ValueError:
-        raise ValueError(f"{rest!r} is not hexadecimal: two digits a byte, as in 00ff 0a") from None
+        raise ValueError(f"{rest!r} is not hexadecimal: write two digits for each byte, such as 00ff 0a") from None
     if not data:
-        raise ValueError("no bytes given")
+        raise ValueError("no bytes given: write them in hexadecimal, such as 00ff 0a")
     return Send(data)
 
 
@@ -103,14 +103,14 @@ def _repeat(rest: str, newline: bytes) -> Action:
 
 def _file(rest: str, _: bytes) -> Action:
     if not rest:
-        raise ValueError("no file named")
+        raise ValueError("no file named: write its path")
     return SendFile(os.path.expanduser(rest))
 
 
 def _choice(one: str, other: str, action: Callable[[bool], Action]) -> Callable[[str, bytes], Action]:
     def read(rest: str, _: bytes) -> Action:
         if rest not in (one, other):
-            raise ValueError(f"{rest!r} is neither {one} nor {other}")
+            raise ValueError(f"{rest!r} is not an option: write {one} or {other}")
         return action(rest == one)
 
     return read
@@ -119,38 +119,40 @@ def _choice(one: str, other: str, action: Callable[[bool], Action]) -> Callable[
 def _bare(name: str) -> Callable[[str, bytes], Action]:
     def read(rest: str, _: bytes) -> Action:
         if rest:
-            raise ValueError("it takes nothing after its name")
+            raise ValueError("it takes no argument")
         return Simple(name)
 
     return read
 
 
 COMMANDS: dict[str, Command] = {
-    "help": Command("help", "this list", _bare("help")),
-    "send": Command("send FILE", "send a file as it is", _file),
+    "help": Command("help", "show this list", _bare("help")),
+    "send": Command("send FILE", "send a file unchanged", _file),
     "hex": Command("hex 00ff...", "send these bytes", _hex),
-    "view": Command("view text|hex", "how to show what comes", _choice("hex", "text", SetView), ("text", "hex")),
+    "view": Command(
+        "view text|hex", "show what arrives as text or in hexadecimal", _choice("hex", "text", SetView), ("text", "hex")
+    ),
     "newline": Command(
-        "newline on|off", "end what is typed with a newline", _choice("on", "off", SetNewline), ("on", "off")
+        "newline on|off", "end each typed line with a newline or not", _choice("on", "off", SetNewline), ("on", "off")
     ),
     "repeat": Command("repeat N TEXT", "send a line N times", _repeat),
     "time": Command("time TEXT", "send a line and time its reply", lambda rest, newline: Time(encode(rest) + newline)),
-    "halfclose": Command("halfclose", "end the sending side; replies still come", _bare("halfclose")),
-    "stats": Command("stats", "bytes, round trip, state", _bare("stats")),
-    "reconnect": Command("reconnect", "close this connection and make a new one", _bare("reconnect")),
-    "quit": Command("quit", "half-close, read the rest, leave (also Ctrl-D)", _bare("quit")),
+    "halfclose": Command("halfclose", "end the sending side; replies still arrive", _bare("halfclose")),
+    "stats": Command("stats", "show the state, the last round trip, and byte counts", _bare("stats")),
+    "reconnect": Command("reconnect", "close this connection and open a new one", _bare("reconnect")),
+    "quit": Command("quit", "half-close, show the rest, quit (also Ctrl-D)", _bare("quit")),
 }
 
 
 def parse(line: str, newline: bytes = b"\n") -> Action:
-    """Turn a line, as typed, into what to do.
+    """Turn a typed line into an action.
 
     Args:
-        line: without its newline.
-        newline: what to add to text: a newline, or nothing.
+        line: the line, without its newline.
+        newline: what to add to text: a newline or nothing.
 
     Returns:
-        The action; `Complaint` if the line is a command that is not understood.
+        The action; a `Complaint` if the line is a command that is not understood.
     """
     if not line.startswith("/") or line.startswith("//"):
         return Send(encode(line.removeprefix("/")) + newline)
@@ -159,16 +161,16 @@ def parse(line: str, newline: bytes = b"\n") -> Action:
     if command is None:
         near = difflib.get_close_matches(name, COMMANDS, n=1)
         hint = f"did you mean /{near[0]}?" if near else "/help lists the commands."
-        return Complaint(f"no command /{name}: {hint} To send a line that begins with /, begin it with //.")
+        return Complaint(f"no command /{name}: {hint} To send a line that begins with /, type // instead.")
     try:
-        # Only TEXT keeps its spaces: they are part of what is sent.
+        # Only TEXT keeps its spaces, because they are sent.
         return command.read(rest if command.usage.endswith("TEXT") else rest.strip(), newline)
     except ValueError as error:
         return Complaint(f"/{name}: {error}. Usage: /{command.usage}")
 
 
 def complete(line: str) -> Iterator[str]:
-    """Yield what the line could become: names of commands, their fixed arguments, files for ``/send``."""
+    """Yield the completions of a line: names of commands, their fixed arguments, files for ``/send``."""
     if not line.startswith("/") or line.startswith("//"):
         return
     name, space, rest = line[1:].partition(" ")
@@ -186,7 +188,7 @@ def complete(line: str) -> Iterator[str]:
 
 
 def help_text() -> str:
-    """Return the list of commands, a line each."""
+    """Return the list of commands, one on each line."""
     width = max(len(command.usage) for command in COMMANDS.values())
     lines = [f"  /{command.usage:<{width}}  {command.help}" for command in COMMANDS.values()]
     return "\n".join([*lines, f"  {'//...':<{width + 1}}  send a line that begins with /"])

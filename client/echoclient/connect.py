@@ -1,4 +1,4 @@
-"""`echoclient connect`: a prompt for people, a pipe for programs."""
+"""`echoclient connect`: a prompt in a terminal, a pipe elsewhere."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ _STDIN, _STDOUT = 0, 1
 def connect(target: Target, timeout: float, wait: float) -> None:
     """Talk to a server.
 
-    In a terminal: a prompt. Each line goes out with a newline, replies are
-    shown as they come, /help lists the commands.
+    In a terminal, it is a prompt: each line is sent with a newline, replies
+    are shown as they arrive, and /help lists the commands.
 
-    Otherwise, a byte-exact pipe: standard input goes out, replies come to
-    standard output, and the end of input half-closes the connection. It ends
-    when the server has said everything.
+    Elsewhere, it is a byte-exact pipe: standard input is sent, replies are
+    written to standard output, and the end of input half-closes the
+    connection. It ends when the server ends the connection.
     """
     session = open_session(target, timeout=timeout, wait=wait, say=say)
     if os.isatty(_STDIN) and os.isatty(_STDOUT):

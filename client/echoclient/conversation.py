@@ -1,4 +1,4 @@
-"""What goes on behind the prompt: one connection, the thread that receives on it, and what is known about it."""
+"""The connection behind the prompt: the thread that receives on it, and its state."""
 
 from __future__ import annotations
 
@@ -16,12 +16,13 @@ if TYPE_CHECKING:
 
     from echoclient.session import Session
 
-# How long the beginning of a line is held back for its end: no eye notices, and TCP cuts lines where it likes.
-_PATIENCE = 0.05
+# How long, in seconds, the beginning of a line is held back for its end. TCP may split lines anywhere; nobody notices
+# the delay.
+_HOLD_BACK = 0.05
 
 
 class Conversation:
-    """A session which a thread of this object receives from, and the thread that made the object sends to."""
+    """A session on which a thread of this object receives, and the thread that made the object sends."""
 
     def __init__(
         self, session: Session, show: Callable[[str], None], notice: Callable[[str], None], *, as_hex: bool = False
@@ -30,24 +31,24 @@ class Conversation:
 
         Args:
             session: a fresh connection; `close` closes it.
-            show: takes whole lines from the receiving thread. It may block, and then TCP slows the server down.
-            notice: takes, from the receiving thread, one line on how the connection ended.
-            as_hex: show bytes instead of text.
+            show: called in the receiving thread with whole lines. While it blocks, TCP slows the server down.
+            notice: called in the receiving thread with one line that says how the connection ended.
+            as_hex: show bytes in hexadecimal instead of text.
         """
         self.session = session
         self._show = show
         self._notice = notice
-        # Guards all that follows but the thread; notified after each receive and at the end.
+        # Guards everything below except the thread; notified after each receive and at the end.
         self._changed = threading.Condition()
         self._view: View = HexView() if as_hex else TextView()
-        self._shown = 0  # bytes received and on the screen, but for the beginning of a line
-        self._sent_at: float | None = None  # when the oldest bytes without an answer went out
-        self._arrived_at = 0.0  # when the newest bytes came in
-        self._round_trip: float | None = None  # of the last send: until the first byte came back
+        self._shown = 0  # bytes received and shown, without the beginning of a line that is held back
+        self._sent_at: float | None = None  # when the oldest unanswered bytes were sent
+        self._arrived_at = 0.0  # when the latest bytes arrived
+        self._round_trip: float | None = None  # of the last send, to the first byte of the reply
         self._half_closed = False
         self._leaving = False
         self._failure: ClientError | None = None
-        self._sending = False  # in this moment, and not counted yet
+        self._sending = False  # a send is in progress, and its bytes are not all counted
         self._ended = False
         self._announced = False
         self._receiver = threading.Thread(target=self._receive, name=f"receive-{session.peer}", daemon=True)
@@ -63,12 +64,14 @@ class Conversation:
         with self._changed:
             self._ended = True
             rest = self._view.flush() if self._view.holds_back else ""
-        # Whoever is blocked in a send is woken, and adds what it sent to the count.
+        # Wakes a thread that is blocked in a send; it then counts what it sent.
         self.session.shutdown()
         with self._changed:
             self._changed.wait_for(lambda: not self._sending)
             announce = not self._leaving
-            how = self._failure or ("the server is done" if self._half_closed else "the server closed the connection")
+            how = self._failure or (
+                "the server has finished" if self._half_closed else "the server closed the connection"
+            )
         if rest:
             self._show(rest)
         if announce:
@@ -78,9 +81,9 @@ class Conversation:
             self._changed.notify_all()
 
     def _receive_once(self) -> bool:
-        """Receive and show once; return whether there may be more."""
-        # Only this thread feeds the view, so what it holds back can't grow between the two looks at it.
-        if self._holds_back() and not select.select([self.session.socket], [], [], _PATIENCE)[0]:
+        """Receive and show once; return whether more may follow."""
+        # Only this thread feeds the view, so what it holds back can't grow between the check and the flush.
+        if self._holds_back() and not select.select([self.session.socket], [], [], _HOLD_BACK)[0]:
             with self._changed:
                 lines, more = self._view.flush(), True
         else:
@@ -111,7 +114,7 @@ class Conversation:
             return "closed" if self._ended else "half-closed" if self._half_closed else "open"
 
     def send(self, pieces: Iterable[bytes]) -> None:
-        """Send the pieces one after the other; a failure is announced as the end of the connection.
+        """Send the pieces one after another; a failure is reported as the end of the connection.
 
         Raises:
             ClientError: the connection is lost.
@@ -135,12 +138,12 @@ class Conversation:
             raise
 
     def settle(self, limit: float) -> None:
-        """Wait until as many bytes are on the screen as went out, or the connection ended, or ``limit`` seconds."""
+        """Wait until as many bytes are shown as were sent, the connection has ended, or ``limit`` seconds passed."""
         with self._changed:
             self._changed.wait_for(lambda: self._announced or self._shown >= self.session.bytes_out, limit)
 
     def time(self, data: bytes, limit: float | None) -> str:
-        """Send ``data`` and say in one line how long it took until as many bytes came back, or ``limit`` seconds."""
+        """Send ``data``, wait up to ``limit`` seconds for as many bytes, and return how long that took as a line."""
         before, started = self.session.bytes_in, time.monotonic()
         self._forget_round_trip()
         self.send([data])
@@ -152,7 +155,7 @@ class Conversation:
             return "no reply" if complete or limit is None else f"no reply within {format_duration(limit)}"
         return (
             f"first byte after {format_milliseconds(first)}, "
-            f"{came} bytes for {len(data)} after {format_milliseconds(last)}"
+            f"{came} of {len(data)} bytes after {format_milliseconds(last)}"
         )
 
     def _forget_round_trip(self) -> None:
@@ -160,13 +163,13 @@ class Conversation:
             self._sent_at = self._round_trip = None
 
     def half_close(self) -> None:
-        """Tell the server that nothing more comes."""
+        """Tell the server that nothing more will be sent."""
         with self._changed:
             self._half_closed = True
         self.session.half_close()
 
     def set_view(self, *, as_hex: bool) -> None:
-        """Show what comes from now on as bytes, or as text."""
+        """Show what arrives from now on in hexadecimal, or as text."""
         with self._changed:
             rest = self._view.flush() if self._view.holds_back else ""
             self._view = HexView(self.session.bytes_in) if as_hex else TextView()
@@ -174,7 +177,7 @@ class Conversation:
             self._show(rest)
 
     def finish(self, limit: float | None) -> bool:
-        """Half-close, and wait for the server to end it too; return whether it did within ``limit`` seconds."""
+        """Half-close, and wait for the server to end its side; return whether it did within ``limit`` seconds."""
         with self._changed:
             self._leaving = True
         self.half_close()
@@ -182,7 +185,7 @@ class Conversation:
             return self._changed.wait_for(lambda: self._announced, limit)
 
     def close(self) -> None:
-        """End the connection and the thread, at once and without a word."""
+        """End the connection and the thread at once, without a notice."""
         with self._changed:
             self._leaving = True
         self.session.shutdown()
@@ -190,7 +193,7 @@ class Conversation:
         self.session.close()
 
     def status(self) -> list[str]:
-        """Return what the bottom line shows, the most telling first."""
+        """Return what the bottom line shows, the most important first."""
         with self._changed:
             round_trip = self._round_trip
         return [

@@ -1,4 +1,4 @@
-"""Bytes from a stranger, made fit for a terminal: nothing shown here can move the cursor or set a colour."""
+"""Received bytes made safe for a terminal: nothing shown can move the cursor or set a colour."""
 
 from __future__ import annotations
 
@@ -9,26 +9,26 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _ROW = 16
-# A line that goes on for longer is shown in parts: a server that never sends a newline must not fill the memory.
+# A longer line is shown in parts, so that a server that never sends a newline can't fill the memory.
 _LONGEST_LINE = 64 * 1024
 
 
 class View(Protocol):
-    """Turns the stream of received bytes, cut anywhere, into whole lines to show."""
+    """Turns the stream of received bytes, split anywhere, into whole lines."""
 
     @property
     def holds_back(self) -> bool:
-        """Whether the beginning of a line waits for its end."""
+        """Whether the beginning of a line is held back until its end arrives."""
 
     def feed(self, data: bytes) -> str:
         """Take received bytes and return the lines they complete, each with its newline."""
 
     def flush(self) -> str:
-        """Return, marked and as a line of its own, what was held back."""
+        """Return what was held back, as a marked line of its own."""
 
 
 class TextView:
-    """UTF-8 text; what is no text, or has an effect on a terminal, is shown escaped."""
+    """UTF-8 text; invalid bytes, and characters that affect a terminal, are escaped."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("backslashreplace")
@@ -36,7 +36,7 @@ class TextView:
 
     @property
     def holds_back(self) -> bool:
-        """Whether the beginning of a line, or of a character, waits for its end."""
+        """Whether the beginning of a line or of a character is held back until its end arrives."""
         return bool(self._line or self._decoder.getstate()[0])
 
     def feed(self, data: bytes) -> str:
@@ -46,17 +46,17 @@ class TextView:
         self._line = tail
         if len(tail) > _LONGEST_LINE:
             self._line = ""
-            return f"{lines}{escape(tail)} [the line goes on]\n"
+            return f"{lines}{escape(tail)} [line continues]\n"
         return lines
 
     def flush(self) -> str:
-        """Return the beginning of a line and say that its newline has not come."""
+        """Return the beginning of a line, marked as lacking its newline."""
         line, self._line = self._line + self._decoder.decode(b"", final=True), ""
         return f"{escape(line)} [no newline]\n"
 
 
 class HexView:
-    """Offset, sixteen bytes in hexadecimal and as ASCII, as hexdump(1) -C writes it."""
+    """Offset, sixteen bytes in hexadecimal, and the same as ASCII, as ``hexdump -C`` prints them."""
 
     holds_back = False
 
@@ -64,21 +64,21 @@ class HexView:
         self._offset = offset
 
     def feed(self, data: bytes) -> str:
-        """Return the dump of ``data``; each call begins a new line."""
+        """Return the dump of ``data``, beginning on a new line."""
         lines = "".join(f"{line}\n" for line in hex_lines(data, self._offset))
         self._offset += len(data)
         return lines
 
     def flush(self) -> str:
-        """Return nothing: nothing is ever held back."""
+        """Return nothing, because nothing is held back."""
         return ""
 
 
 def escape(text: str) -> str:
-    """Return ``text`` with every character but newline, tab and the printable ones as a backslash escape.
+    """Return ``text`` with each character that is not printable, a newline or a tab as a backslash escape.
 
-    Control characters go, and with them escape sequences; so do the invisible ones that change direction or hide text
-    (Unicode categories Cc, Cf, Cs, Co, Cn, Zl, Zp and Zs but the space).
+    That covers control characters, and with them escape sequences, as well as invisible characters that change the
+    direction of text or hide it (Unicode categories Cc, Cf, Cs, Co, Cn, Zl, Zp, and Zs except the space).
     """
     return "\n".join(line if line.isprintable() else "".join(map(_escape_one, line)) for line in text.split("\n"))
 
@@ -88,7 +88,7 @@ def _escape_one(char: str) -> str:
 
 
 def hex_lines(data: bytes, offset: int = 0) -> Iterator[str]:
-    """Yield the dump of ``data``, whose first byte stands at ``offset`` of its stream."""
+    """Yield the lines of the dump of ``data``, whose first byte is at ``offset`` in its stream."""
     for start in range(0, len(data), _ROW):
         row = data[start : start + _ROW]
         left, right = row[: _ROW // 2].hex(" "), row[_ROW // 2 :].hex(" ")
@@ -97,7 +97,7 @@ def hex_lines(data: bytes, offset: int = 0) -> Iterator[str]:
 
 
 def format_bytes(count: int) -> str:
-    """Write a number of bytes in at most seven characters, decimal prefixes."""
+    """Format a number of bytes in at most eight characters, with decimal prefixes."""
     if count < 1000:
         return f"{count} B"
     value, units = count / 1000, iter(("kB", "MB", "GB", "TB", "PB"))
@@ -108,7 +108,7 @@ def format_bytes(count: int) -> str:
 
 
 def format_milliseconds(seconds: float) -> str:
-    """Write a short time the way ping(8) does: three significant digits, in milliseconds."""
+    """Format a short time as ping(8) does: in milliseconds, with three significant digits."""
     milliseconds = seconds * 1000
     digits = 3 if milliseconds < 1 else 2 if milliseconds < 10 else 1 if milliseconds < 100 else 0
     return f"{milliseconds:.{digits}f} ms"

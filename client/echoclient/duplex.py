@@ -1,4 +1,4 @@
-"""Both directions of one connection driven by one thread under a deadline: what send, ping and wait are made of."""
+"""Both directions of a connection, driven by one thread under a deadline; used by send, ping and wait."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ if TYPE_CHECKING:
 
 
 class Duplex:
-    """Sends what is queued and receives what comes, whichever is possible, so that neither side can block the other.
+    """Sends what is queued and receives what arrives, whichever is possible, so neither direction blocks the other.
 
     Attributes:
-        ended: the peer has said everything.
+        ended: the peer has ended its side.
     """
 
     def __init__(self, session: Session) -> None:
-        """Take over a session: its socket is put into non-blocking mode."""
+        """Take over a session, and put its socket into non-blocking mode."""
         session.socket.setblocking(False)
         self._session = session
         self._unsent = bytearray()
@@ -28,24 +28,24 @@ class Duplex:
         self.ended = False
 
     def queue(self, data: bytes, *, last: bool = False) -> None:
-        """Have ``data`` sent by the calls of `pump` to come; after the last, half-close."""
+        """Queue ``data`` for the next calls of `pump`; if it is the last, half-close after it."""
         self._unsent += data
         self._half_close = last
 
     @property
     def unsent(self) -> int:
-        """How many queued bytes the kernel has not taken yet."""
+        """How many queued bytes have not been sent yet."""
         return len(self._unsent)
 
     def pump(self, deadline: Deadline, also: int | None = None) -> bytes:
         """Wait until something can be sent or received, and do it once.
 
         Args:
-            deadline: returns when it passes, with nothing done; the caller looks at the clock.
+            deadline: when it passes, the call returns with nothing done; the caller checks the clock.
             also: a descriptor that ends the wait when it becomes readable.
 
         Returns:
-            What was received; ``b""`` if nothing was, and then `ended` may have become true.
+            What was received; ``b""`` if nothing was, in which case `ended` may have become true.
 
         Raises:
             ClientError: the connection is lost.
@@ -59,7 +59,7 @@ class Duplex:
         if writable:
             try:
                 del self._unsent[: self._session.send_some(bytes(self._unsent[:CHUNK]))]
-            except BlockingIOError:  # select(2) may promise too much
+            except BlockingIOError:  # select(2) may report a socket that is not ready after all
                 pass
         if sock in readable:
             try:

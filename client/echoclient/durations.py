@@ -1,4 +1,4 @@
-"""Lengths of time as people write them, and the one deadline an operation's steps share."""
+"""Durations as text, and deadlines shared by the steps of an operation."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import time
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PATTERN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|s|m|h)?")
-# Longer than anybody waits at a prompt, and far inside what poll(2) and the interpreter's own clocks can hold.
+# Longer than anybody waits, and far below what poll(2) and the interpreter's clocks can represent.
 LONGEST = 24 * 3600.0
 
 
@@ -16,13 +16,13 @@ def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
 
     Args:
         text: the duration as typed.
-        bare_seconds: also take a number without a unit, as ping(8) does for ``-i``.
+        bare_seconds: also accept a number without a unit, as ping(8) does for ``-i``.
 
     Returns:
         The duration in seconds, from 0 to 24 hours.
 
     Raises:
-        ValueError: with one line that names the text and says what would be right.
+        ValueError: the text is not a duration; the message names it and says what would be right.
     """
     match = _PATTERN.fullmatch(text.strip())
     if match is None:
@@ -34,12 +34,12 @@ def parse_duration(text: str, *, bare_seconds: bool = False) -> float:
         )
     seconds = number * _UNITS[unit or "s"]
     if seconds > LONGEST:
-        raise ValueError(f"{text!r} is too long: at most 24h")
+        raise ValueError(f"{text!r} is too long: at most 24h is possible")
     return seconds
 
 
 def format_duration(seconds: float) -> str:
-    """Write a duration the way `parse_duration` reads it, in the largest unit that keeps it exact to a millisecond."""
+    """Format a duration as `parse_duration` reads it, in the largest unit that is exact to a millisecond."""
     milliseconds = round(seconds * 1000)
     if milliseconds == 0:
         return "0"
@@ -54,18 +54,18 @@ def format_duration(seconds: float) -> str:
 
 
 class Deadline:
-    """A point on the monotonic clock, or never: one is made per operation and all its steps look at it."""
+    """A point on the monotonic clock, or never; all steps of an operation share one."""
 
     def __init__(self, seconds: float | None) -> None:
         """Set the deadline ``seconds`` from now; ``None`` is never."""
         self._at = None if seconds is None else time.monotonic() + seconds
 
     def remaining(self) -> float | None:
-        """Return the seconds left, never below 0; ``None`` if there is no limit."""
+        """Return the seconds that are left, at least 0; ``None`` if there is no limit."""
         return None if self._at is None else max(0.0, self._at - time.monotonic())
 
     def passed(self) -> bool:
-        """Say whether the time is up."""
+        """Return whether the deadline has passed."""
         return self._at is not None and time.monotonic() >= self._at
 
     def within(self, seconds: float | None) -> Deadline:

@@ -1,4 +1,4 @@
-"""What can go wrong between this client and a server, each with the word that scripts match."""
+"""The errors between this client and a server, each with a word that scripts can match."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ class ClientError(Exception):
     """A failure that ends the command with exit status 1 and one line on standard error.
 
     Attributes:
-        word: the first word of that line. It is part of the interface: scripts match it.
+        word: the first word of that line. It is part of the interface, because scripts match it.
         detail: the rest of the line.
     """
 
@@ -25,12 +25,12 @@ class ClientError(Exception):
         return f"{self.word} {self.detail}"
 
     def adding(self, more: str) -> ClientError:
-        """Return the same error with more to say, for instance how far the conversation had come."""
+        """Return the same error with more detail, for instance how many bytes had been exchanged."""
         return type(self)(f"{self.detail}; {more}")
 
 
 class RefusedError(ClientError):
-    """Nothing listens at the target."""
+    """No server listens at the target."""
 
     word = "REFUSED"
 
@@ -48,25 +48,25 @@ class ResolveError(ClientError):
 
 
 class ResetError(ClientError):
-    """The peer broke the connection: it sent a RST."""
+    """The peer reset the connection (it sent a RST)."""
 
     word = "RESET"
 
 
 class ClosedError(ClientError):
-    """The peer ended the connection in good order, but before the conversation was over."""
+    """The peer closed the connection in order, but before the exchange was complete."""
 
     word = "CLOSED"
 
 
-# What an errno of connect(2), send(2) or recv(2) means to a user. Every other one is OTHER and keeps its own text.
+# What an errno of connect(2), send(2) or recv(2) means to a user. Any other is OTHER and keeps its own text.
 _BY_ERRNO: dict[int, tuple[type[ClientError], str]] = {
     errno.ECONNREFUSED: (RefusedError, "connection refused"),
     errno.ETIMEDOUT: (TimedOutError, "no answer"),
     errno.ECONNRESET: (ResetError, "connection reset by the server"),
     errno.ENOTCONN: (ResetError, "connection reset by the server"),
     errno.ECONNABORTED: (ResetError, "connection aborted"),
-    # A RST is reported as ECONNRESET once, to whoever calls first. EPIPE is what a send meets after an orderly end.
+    # A RST is reported as ECONNRESET once, to the first call that meets it. A send after an orderly end gets EPIPE.
     errno.EPIPE: (ClosedError, "the server has closed the connection"),
 }
 
@@ -75,15 +75,15 @@ def from_os_error(error: OSError, what: object) -> ClientError:
     """Classify what a socket call raised.
 
     Args:
-        error: what the call raised, ``socket.gaierror`` and ``TimeoutError`` included.
-        what: the subject of the line: the target, mostly.
+        error: what the call raised; it may be a ``socket.gaierror`` or a ``TimeoutError``.
+        what: the subject of the message, usually the target.
 
     Returns:
-        The error to raise ``from`` it; its text is one line.
+        The error to raise ``from`` it; its message is one line.
     """
     if isinstance(error, socket.gaierror):
         return ResolveError(f"{what}: {(error.strerror or 'cannot be resolved').lower()}")
-    # A TimeoutError of the socket module, as opposed to one of the kernel, carries no errno.
+    # A TimeoutError raised by the socket module itself, not by the kernel, has no errno.
     code = errno.ETIMEDOUT if isinstance(error, TimeoutError) else error.errno
     kind, text = _BY_ERRNO.get(code or 0, (ClientError, (error.strerror or str(error)).lower()))
     return kind(f"{what}: {text}")

@@ -1,4 +1,4 @@
-"""What a reply ought to be, and where it is not."""
+"""The expected reply, and where the actual one differs."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ _ROW = 16
 
 @dataclass(frozen=True)
 class Difference:
-    """Why a reply is not the expected one: ``what`` in one line, ``evidence`` in as many as it takes."""
+    """How a reply differs from the expected one: ``what`` in one line, ``evidence`` in several."""
 
     what: str
     evidence: tuple[str, ...] = ()
 
 
-# Takes what was sent and what came back.
+# Called with what was sent and what was received.
 Expectation = Callable[[bytes, bytes], Difference | None]
 
 
 def parse_expectation(text: str) -> Expectation:
     """Read ``echo``, ``upper``, ``none`` or ``regex:PATTERN``.
 
-    ``upper`` is ASCII, as bytes.upper() has it. The pattern is one of Python's `re`, found anywhere in the
-    reply.
+    ``upper`` changes ASCII letters only, as bytes.upper() does. The pattern has the syntax of Python's `re`, and may
+    match anywhere in the reply.
 
     Raises:
-        ValueError: with one line that says what would be right.
+        ValueError: the text is none of these; the message says what would be right.
     """
     kind, colon, pattern = text.partition(":")
     if kind == "regex" and colon:
@@ -52,14 +52,14 @@ def parse_expectation(text: str) -> Expectation:
 
 
 def compare(expected: bytes, reply: bytes) -> Difference | None:
-    """Find the first byte that differs, or is missing on one side, and show sixteen around it of both."""
+    """Find the first byte that differs or is missing on one side, and show the sixteen bytes around it from both."""
     if expected == reply:
         return None
     offset = _common_prefix(expected, reply)
     if offset == len(reply):
-        what = f"the reply ends at offset {offset}, {len(expected) - offset} bytes short"
+        what = f"the reply ends at offset {offset}, {len(expected) - offset} bytes too early"
     elif offset == len(expected):
-        what = f"the reply goes on after its end at offset {offset} with {len(reply) - offset} bytes more"
+        what = f"the reply has {len(reply) - offset} bytes too many, from offset {offset}"
     else:
         what = f"the reply differs at offset {offset}"
     return Difference(what, (_row("expected", expected, offset), _row("received", reply, offset)))

@@ -1,4 +1,4 @@
-"""What was typed at the prompt, kept from one run to the next."""
+"""The history of the prompt, kept between runs."""
 
 from __future__ import annotations
 
@@ -7,34 +7,34 @@ import os
 from pathlib import Path
 
 _KEEP = 1000
-# Nobody wants a pasted megabyte back with the arrow key.
+# A pasted megabyte is not worth keeping.
 _LONGEST = 4096
 
 
 def history_path() -> Path:
     """Return ``$XDG_STATE_HOME/echoclient/history``, by default under ``~/.local/state``.
 
-    The XDG Base Directory Specification has relative paths in the variable ignored.
+    A relative path in the variable is ignored, as the XDG Base Directory Specification requires.
 
     Raises:
-        OSError: the user has no home folder.
+        OSError: the user has no home directory.
     """
     base = os.environ.get("XDG_STATE_HOME", "")
     try:
         state = Path(base) if os.path.isabs(base) else Path.home() / ".local" / "state"
-    except RuntimeError as error:  # a container's numeric user, say
-        raise FileNotFoundError(errno.ENOENT, "no home folder", "~") from error
+    except RuntimeError as error:  # for instance a numeric user in a container
+        raise FileNotFoundError(errno.ENOENT, "no home directory", "~") from error
     return state / "echoclient" / "history"
 
 
 class HistoryFile:
-    """A text file, one line an entry, the newest last, readable by its owner alone.
+    """A text file with one entry on each line, the newest last, readable only by its owner.
 
-    Without a place to keep it, the prompt works all the same.
+    If it can't be kept, the prompt works without it.
 
     Attributes:
         entries: what the file held, the oldest first.
-        trouble: why nothing is kept, in one line; empty if all is well.
+        trouble: why nothing is kept, in one line; empty if the history is kept.
     """
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class HistoryFile:
         try:
             self._path = path = history_path()
             path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            # Opened for appending: that makes it, and finds out now whether it can be written.
+            # Opening it for appending creates it, and shows now whether it can be written.
             with os.fdopen(os.open(path, os.O_CREAT | os.O_APPEND | os.O_RDWR, 0o600), "rb") as file:
                 file.seek(0)
                 lines = file.read().decode("utf-8", "surrogateescape").splitlines()
@@ -55,7 +55,7 @@ class HistoryFile:
             self._give_up(error)
 
     def add(self, line: str) -> None:
-        """Append an entry; a blank or very long one, or one with a newline in it, is not kept."""
+        """Append an entry, unless it is blank, very long, or has more than one line."""
         if self.trouble or not line.strip() or len(line) > _LONGEST or len(line.splitlines()) != 1:
             return
         try:
@@ -68,7 +68,7 @@ class HistoryFile:
         shorter = self._path.with_name(f"{self._path.name}.{os.getpid()}")
         with os.fdopen(os.open(shorter, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600), "wb") as file:
             file.writelines(entry.encode("utf-8", "surrogateescape") + b"\n" for entry in self.entries)
-        shorter.replace(self._path)  # in one step: another client that reads meanwhile sees the old or the new
+        shorter.replace(self._path)  # atomic: another client that reads now sees the old file or the new one
 
     def _give_up(self, error: OSError) -> None:
         self.trouble = f"history is not kept: {(error.strerror or str(error)).lower()}: {error.filename}"

@@ -1,4 +1,4 @@
-"""Ctrl-C for loops that wait for descriptors."""
+"""Signals, and Ctrl-C in particular, for loops that wait for descriptors."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import socket
 
 
 class SignalWakeUp:
-    """While it is entered, a signal also makes a descriptor readable. Main thread only.
+    """A context in which a signal also makes a descriptor readable. Main thread only.
 
-    A signal that arrives just before a system call that waits does not end it, and is acted upon only when it ends for
-    another reason. A select(2) that looks at this descriptor too can't miss one.
+    A signal that arrives just before a system call that waits does not end the call, and is handled only when the call
+    ends for another reason. A select(2) that includes this descriptor can't miss a signal.
     """
 
     def __enter__(self) -> SignalWakeUp:
@@ -30,9 +30,9 @@ class SignalWakeUp:
 
 
 class Interrupt(SignalWakeUp):
-    """Moreover, SIGINT sets ``seen`` and raises nothing.
+    """A context in which SIGINT also sets ``seen``, and raises nothing.
 
-    An exception could fall between receiving a reply and counting it; this waits for its turn.
+    An exception could be raised between receiving a reply and counting it; a flag is checked where it is safe.
     """
 
     def __enter__(self) -> Interrupt:

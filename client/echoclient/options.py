@@ -1,4 +1,4 @@
-"""The options that every command has in common, and how their values are read."""
+"""The options that the commands share, and how their values are read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _TARGET_FORMS = "port, host, host:port or [v6]:port"
 
 
 def target_value(text: str) -> Target:
-    """Read a TARGET for click, which reports the refusal with exit status 2."""
+    """Read a TARGET for click, which reports bad usage with exit status 2."""
     try:
         return parse_target(text)
     except ValueError as error:
@@ -37,7 +37,7 @@ def target_argument(command: F) -> F:
 
 
 def target_option(command: F) -> F:
-    """Give a command whose arguments are spoken for ``--target`` instead, passed as ``target: Target``."""
+    """Give a command that has other arguments the option ``--target``, passed as ``target: Target``."""
     return click.option(
         "-t",
         "--target",
@@ -50,15 +50,15 @@ def target_option(command: F) -> F:
 
 
 def time_options(
-    *, wait: str = "0", wait_help: str = "Keep trying for this long until the server is up; 0: try once."
+    *, wait: str = "0", wait_help: str = "How long to keep trying until the server is up; 0: try once."
 ) -> Callable[[F], F]:
     """Give a command ``--timeout`` and ``--wait``, passed in seconds as ``timeout: float`` and ``wait: float``.
 
-    0 is off for both: no limit, no second try.
+    0 turns either off: no limit, or no second try.
 
     Args:
         wait: the default of ``--wait``.
-        wait_help: what ``--wait`` means to this command.
+        wait_help: the help of ``--wait``.
     """
 
     def decorate(command: F) -> F:
@@ -71,17 +71,17 @@ def time_options(
             default="5s",
             show_default=True,
             metavar="DURATION",
-            help="How long one try to connect, and one reply, may take: 500ms, 30s, 5m; 0: no limit.",
+            help="How long connecting and each reply may take: 500ms, 30s, 5m; 0: no limit.",
         )(command)
 
     return decorate
 
 
 def examples(*lines: str) -> str:
-    """Return the epilog of a command's help that shows these command lines."""
+    """Return the end of a command's help, with these command lines as examples."""
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
 def say(line: str) -> None:
-    """Tell the user something that is not a result: on standard error, in the program's name."""
+    """Print a message that is not a result: on standard error, after the name of the program."""
     click.echo(f"echoclient: {line}", err=True)

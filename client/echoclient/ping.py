@@ -1,4 +1,4 @@
-"""`echoclient ping`: round trips over one connection, reported as ping(8) reports them."""
+"""`echoclient ping`: round-trip times over one connection, reported as ping(8) does."""
 
 from __future__ import annotations
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     )
 )
 @target_argument
-@click.option("-c", "--count", type=click.IntRange(1), help="Stop after this many; without it, go on until Ctrl-C.")
+@click.option(
+    "-c", "--count", type=click.IntRange(1), help="Stop after this many messages; by default, continue until Ctrl-C."
+)
 @click.option(
     "-i",
     "--interval",
@@ -33,20 +35,23 @@ if TYPE_CHECKING:
     default="1s",
     show_default=True,
     metavar="DURATION",
-    help="Between two sends: 200ms, 0.2 (seconds); 0: as soon as the reply is there.",
+    help="Time between two messages: 200ms, 0.2 (seconds); 0: send as soon as the reply is there.",
 )
-@click.option("-s", "--size", type=click.IntRange(1, 1 << 24), default=64, show_default=True, help="Bytes to send.")
-@click.option("--json", "as_json", is_flag=True, help="Print the figures alone, as one JSON object.")
+@click.option(
+    "-s", "--size", type=click.IntRange(1, 1 << 24), default=64, show_default=True, help="Bytes of a message."
+)
+@click.option("--json", "as_json", is_flag=True, help="Print only the results, as one JSON object.")
 @time_options()
 def ping(
     target: Target, count: int | None, interval: float, size: int, as_json: bool, timeout: float, wait: float
 ) -> int:
-    """Measure round trips the way ping does.
+    """Measure round-trip times, as ping does.
 
-    Sends SIZE bytes over one connection at a steady pace, whether or not the
-    replies keep up, and times each until its last byte is back. The bytes are
-    the same in upper case, so echo and upper both pass. Exit status 1 if a
-    reply was lost, or was not what was sent. Ctrl-C prints the summary.
+    Messages of SIZE bytes are sent over one connection at a steady rate,
+    whether or not the replies keep up. Each is timed until its last byte is
+    back. The bytes are the same in upper case, so it works with echo and with
+    upper. Exit status 1 if a reply was lost or was not what was sent. Ctrl-C
+    prints the summary.
     """
     with connect(target, timeout=timeout, wait=wait, say=say) as session, Interrupt() as interrupt:
         pinger = Pinger(session, size=size, interval=interval, timeout=timeout, report=_drop if as_json else click.echo)
@@ -69,4 +74,4 @@ def ping(
 
 
 def _drop(_: str) -> None:
-    """Take a line for nobody."""
+    """Ignore a line of the report."""

@@ -1,4 +1,4 @@
-"""The engine of `echoclient ping`: sends on time, matches the replies, keeps the figures. It prints nothing itself."""
+"""What `echoclient ping` does apart from printing: sends on time, matches the replies, and keeps the statistics."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ PERCENTILES = (50, 90, 99)
 
 @dataclass
 class PingStats:
-    """What became of the pings of one run.
+    """The statistics of one run.
 
     Attributes:
-        sent: how many went out.
-        damaged: how many came back as something else.
-        in_flight: how many still had time when the run was interrupted.
-        stray_bytes: what came when nothing was asked for.
-        round_trips: the seconds each intact reply took, late ones included, in the order of sending.
+        sent: messages sent.
+        damaged: replies that were not what was sent.
+        in_flight: messages that were unanswered, but not overdue, when the run was interrupted.
+        stray_bytes: bytes that arrived when no reply was due.
+        round_trips: seconds that each intact reply took, late ones included, in the order of sending.
     """
 
     sent: int = 0
@@ -43,21 +43,21 @@ class PingStats:
 
     @property
     def received(self) -> int:
-        """How many came back intact."""
+        """Replies that were intact."""
         return len(self.round_trips)
 
     @property
     def lost(self) -> int:
-        """How many never came back, and had the time to."""
+        """Messages that were not answered, although they had the time."""
         return self.sent - self.received - self.damaged - self.in_flight
 
     @property
     def clean(self) -> bool:
-        """Say whether the server did all it was asked to, and nothing else."""
+        """Whether every reply arrived intact, and nothing else arrived."""
         return not (self.lost or self.damaged or self.stray_bytes)
 
     def round_trip_ms(self) -> dict[str, float]:
-        """Return min, mean, percentiles (by nearest rank: each is a time that was seen) and max, if there are any."""
+        """Return min, mean, percentiles (by nearest rank, so each is a measured time) and max; empty if none came."""
         if not self.round_trips:
             return {}
         ordered = sorted(1000 * seconds for seconds in self.round_trips)
@@ -66,7 +66,7 @@ class PingStats:
         return figures | {"max": ordered[-1]}
 
     def as_dict(self) -> dict[str, object]:
-        """Return the figures under the names that scripts read; times in milliseconds."""
+        """Return the statistics under the names that scripts read; times are in milliseconds."""
         return {
             "sent": self.sent,
             "received": self.received,
@@ -78,7 +78,7 @@ class PingStats:
         }
 
     def __str__(self) -> str:
-        """Return the two lines that end a run; what did not happen is left out."""
+        """Return the two lines that end a run; what did not occur is left out."""
         share = 100 * self.lost / self.sent if self.sent else 0
         line = f"{self.sent} sent, {self.received} received, {self.lost} lost ({share:.3g} %)"
         for count, what in (
@@ -95,10 +95,10 @@ class PingStats:
 
 
 class Pinger:
-    """Sends numbered messages on time and matches what comes back by its place in the stream.
+    """Sends numbered messages on time, and matches what comes back by its position in the stream.
 
-    TCP keeps the order, so what comes is the reply to the oldest message that waits for one; it is timed and counted
-    when it comes, however late.
+    TCP keeps the order, so what arrives is the reply to the oldest unanswered message. It is timed and counted when it
+    arrives, however late.
     """
 
     def __init__(
@@ -112,15 +112,15 @@ class Pinger:
         self._timeout = timeout
         self._report = report
         self._next_at = 0.0
-        self._waiting: deque[tuple[int, float]] = deque()  # (sequence number, when it was sent), the oldest first
-        self._overdue = 0  # the highest sequence number that was reported as not answered in time
+        self._waiting: deque[tuple[int, float]] = deque()  # (sequence number, time of sending), oldest first
+        self._overdue = 0  # the highest sequence number reported as overdue
         self._received = bytearray()
 
     def run(self, count: int | None, interrupt: Interrupt) -> None:
         """Ping ``count`` times, or until ``interrupt``.
 
         Raises:
-            ClientError: the connection was lost; the stats holds what happened up to there.
+            ClientError: the connection was lost; `stats` has what happened until then.
         """
         while not interrupt.seen:
             now = time.monotonic()
@@ -130,7 +130,7 @@ class Pinger:
                 return
             if self._duplex.ended:
                 raise ClosedError(f"{self._session.target}: the server ended the connection")
-            # Not while the last one is still on its way into the kernel: the backlog would grow without bound.
+            # Not while part of the last message is unsent, or the backlog would grow without bound.
             may_send = not all_sent and not self._duplex.unsent and bool(self._interval or not self._in_time())
             if may_send and now >= self._next_at:
                 self._send(now)
@@ -143,7 +143,7 @@ class Pinger:
         self.stats.in_flight = sum(sequence > self._overdue for sequence, _ in self._waiting)
 
     def _in_time(self) -> float | None:
-        """Return when the oldest message was sent that may still be answered in time; None if there is none."""
+        """Return when the oldest message that is not overdue was sent; None if there is none."""
         return next((sent for sequence, sent in self._waiting if sequence > self._overdue), None)
 
     def _send(self, now: float) -> None:
@@ -178,9 +178,9 @@ class Pinger:
 
 
 def payload(sequence: int, size: int) -> bytes:
-    """Return what is sent as number ``sequence``: digits, different each time, and a newline if there is room for it.
+    """Return message number ``sequence``: digits that differ each time, and a newline if it fits.
 
-    Digits are the same in upper case; the newline is for servers that answer line by line.
+    Digits are the same in upper case. The newline is for servers that answer line by line.
     """
     number = b"%010d" % sequence
     digits = (number * (size // len(number) + 1))[: size - 1]

@@ -1,4 +1,4 @@
-"""Standard input to the server, the server to standard output: byte-exact, both directions at once."""
+"""A byte-exact pipe: standard input to the server and the server to standard output, both at once."""
 
 from __future__ import annotations
 
@@ -14,31 +14,32 @@ from echoclient.session import CHUNK
 if TYPE_CHECKING:
     from echoclient.session import Session
 
-# How long to wait for the sending thread once it was told to stop. It can only be late if another process shares our
-# standard input and snatched the bytes between our select(2) and our read(2); then it is left behind, a daemon.
+# Seconds to wait for the sending thread after it was told to stop. It is late only if another process shares our
+# standard input and took the bytes between our select(2) and our read(2); then it is abandoned, as a daemon thread.
 _LAST_WAIT = 1.0
 
 
 def run_pipe(session: Session, source: int, sink: int, signalled: int | None = None) -> None:
-    """Send what ``source`` holds and write what comes back to ``sink``, until the server ends the conversation.
+    """Send what ``source`` holds and write what is received to ``sink``, until the server ends the connection.
 
-    The end of ``source`` half-closes the connection. A reader of ``sink`` that goes away (``| head``) ends it too.
+    The end of ``source`` half-closes the connection. The connection also ends if the reader of ``sink`` exits, as in
+    ``| head``.
 
     Args:
         session: a connection; it is shut down, but not closed, on return.
         source: the descriptor to read, blocking or not.
         sink: the descriptor to write, blocking or not.
-        signalled: a descriptor that a signal makes readable, so that its handler can run and raise.
+        signalled: a descriptor that a signal makes readable, so that the signal's handler can run and raise.
 
     Raises:
-        ClientError: the connection broke, or the server ended it before the end of ``source``, or one of the
-            descriptors failed; the line says how many bytes went out and came back.
+        ClientError: the connection failed, the server ended it before the end of ``source``, or one of the descriptors
+            failed; the message has the number of bytes sent and received.
     """
     sender = _Sender(session, source)
     events = [session.socket.fileno()] + ([] if signalled is None else [signalled])
     failure = None
     try:
-        # The receiver is the interpreter's main thread, the one in which Ctrl-C is raised.
+        # Receiving happens in the main thread, in which Ctrl-C is raised.
         while True:
             readable, _, _ = select.select(events, [], [])
             if events[0] in readable:
@@ -55,7 +56,7 @@ def run_pipe(session: Session, source: int, sink: int, signalled: int | None = N
     if failure is None and not sender.finished:
         early = ClosedError(f"{session.target}: the server ended the connection before the end of input")
         failure = sender.error or early
-    if failure is not None:  # only now, with both sides at rest, are the counts final
+    if failure is not None:  # the counts are final only now, when both directions have stopped
         raise failure.adding(session.traffic())
 
 
@@ -64,14 +65,14 @@ class _Sender:
 
     Attributes:
         finished: the source was sent to its end.
-        error: why it was not, if it is known.
+        error: why it was not, if that is known.
     Both are written by the thread, and read after `stop` has joined it.
     """
 
     def __init__(self, session: Session, source: int) -> None:
         self._session = session
         self._source = source
-        # Closing the one end makes the other readable, which wakes the thread where it waits for input.
+        # Closing one end makes the other readable, which wakes the thread while it waits for input.
         self._stopper, self._stopped = socket.socketpair()
         self.finished = False
         self.error: ClientError | None = None
@@ -89,11 +90,11 @@ class _Sender:
                     self._session.send(data)
             except ClientError as error:
                 self.error = error
-                if error.word == ClientError.word:  # the fault is on this side: let the receiver know
+                if error.word == ClientError.word:  # the failure is local, so the receiver has to be woken
                     self._session.shutdown()
 
     def _read(self) -> bytes | None:
-        """Wait for input and return it; ``b""`` is its end, ``None`` means to stop."""
+        """Wait for input and return it; ``b""`` is its end, and ``None`` means stop."""
         while True:
             readable, _, _ = select.select([self._source, self._stopped.fileno()], [], [])
             stopping = self._stopped.fileno() in readable
@@ -101,15 +102,15 @@ class _Sender:
                 return None
             try:
                 data = os.read(self._source, CHUNK)
-            except BlockingIOError:  # a non-blocking source that another process has just emptied
+            except BlockingIOError:  # the source is non-blocking, and another process has just emptied it
                 continue
             except OSError as error:
                 raise _descriptor_error("standard input", error) from error
-            # The server may end its side just as the input ends, and that is no failure; more input would be.
+            # The server may end its side just as the input ends, which is not a failure; unsent input is one.
             return None if stopping and data else data
 
     def stop(self) -> None:
-        """End the thread, whether it waits for input or for the peer to take some."""
+        """End the thread, whether it waits for input or for the peer."""
         self._stopper.close()
         self._session.shutdown()
         self._thread.join(_LAST_WAIT)
@@ -120,7 +121,7 @@ def _write_all(sink: int, data: bytes) -> None:
     while left:
         try:
             left = left[os.write(sink, left) :]
-        except BlockingIOError:  # a terminal or pipe that another process has set to non-blocking
+        except BlockingIOError:  # another process made the terminal or pipe non-blocking
             select.select([], [sink], [])
         except BrokenPipeError:
             raise

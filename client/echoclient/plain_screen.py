@@ -1,10 +1,10 @@
-"""The prompt with the standard library alone: for a dumb terminal, or without the extra `client`."""
+"""The prompt with only the standard library: for a dumb terminal, or without the extra `client`."""
 
 from __future__ import annotations
 
 import io
 import itertools
-import readline  # from here on, input() uses it
+import readline  # input() uses it from now on
 import sys
 import threading
 from typing import TYPE_CHECKING
@@ -21,19 +21,19 @@ PROMPT = "> "
 
 
 class PlainScreen:
-    """Lines in with input() and readline(3), lines out as they come.
+    """Reads lines with input() and readline(3), and shows received lines as they arrive.
 
-    What comes in the middle of typing goes on lines of its own, and the prompt is shown again below. What was typed is
-    still there, but not repeated: only readline knows it, and it can't be asked from another thread.
+    Text that arrives while the user types is shown on lines of its own, with the prompt again below it. What was typed
+    is kept but not shown again, because only readline knows it, and can't be asked from another thread.
     """
 
     def __init__(self, history: HistoryFile) -> None:
         self._history = history
-        # Guards the terminal's output, and whether a prompt is on it.
+        # Guards the terminal's output and `_prompting`: whether the prompt is shown.
         self._lock = threading.Lock()
         self._prompting = False
         self._type_ahead = TypeAhead()
-        # Whatever the terminal sends must come out as the same bytes; whatever is shown, its encoding may lack.
+        # Input must become the same bytes again; output may have characters that the terminal's encoding lacks.
         for stream, encoding, errors in (
             (sys.stdin, "utf-8", "surrogateescape"),
             (sys.stdout, None, "backslashreplace"),
@@ -56,7 +56,7 @@ class PlainScreen:
             sys.stdout.flush()
 
     def notice(self, text: str) -> None:
-        """Show a line of our own, from any thread."""
+        """Show a line of the client's own, from any thread."""
         self.write(f"* {text}\n")
 
     def read_line(self, status: Callable[[], list[str]]) -> str:
@@ -64,11 +64,11 @@ class PlainScreen:
 
         Raises:
             EOFError: Ctrl-D.
-            KeyboardInterrupt: Ctrl-C; what was typed is gone.
+            KeyboardInterrupt: Ctrl-C; what was typed is discarded.
         """
         with self._lock:
             self._prompting = True
-        self._type_ahead.echo(on=True)  # readline(3) echoes only where the terminal does
+        self._type_ahead.echo(on=True)  # readline(3) echoes only if the terminal does
         try:
             line = input(PROMPT)
         except (EOFError, KeyboardInterrupt):
@@ -85,7 +85,7 @@ class PlainScreen:
 def _set_up_readline(entries: list[str]) -> None:
     for entry in entries:
         readline.add_history(entry)
-    # The whole line is one word to complete: commands begin with a slash, and the names of files hold anything.
+    # The whole line is one word to complete: commands begin with a slash, and file names may have any character.
     readline.set_completer_delims("")
     readline.set_completer(lambda text, index: next(itertools.islice(complete(text), index, None), None))
     libedit = "libedit" in (readline.__doc__ or "")

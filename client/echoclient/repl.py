@@ -1,4 +1,4 @@
-"""The prompt: reads a line, does what it says, and keeps the conversation that goes on behind it."""
+"""The prompt: reads lines, carries them out, and owns the conversation behind it."""
 
 from __future__ import annotations
 
@@ -17,39 +17,40 @@ from echoclient.session import CHUNK, Session, connect
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-# After a line, the prompt waits this long for the reply, so that the two stand together. Longer would be felt.
+# Seconds that the prompt waits for the reply after a line, so that the reply is shown first. A longer wait would be
+# noticeable.
 _SETTLE = 0.1
 
 
 class Screen(Protocol):
-    """A terminal while it is entered: lines in and lines out; `write` and `notice` from any thread."""
+    """A terminal, as a context: reads lines and shows lines; `write` and `notice` may be called from any thread."""
 
     def __enter__(self) -> Screen:
         """Prepare the terminal."""
 
     def __exit__(self, *_: object) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def write(self, text: str) -> None:
         """Show whole lines."""
 
     def notice(self, text: str) -> None:
-        """Show one line that is ours and not the server's."""
+        """Show one line that is the client's and not the server's."""
 
     def read_line(self, status: Callable[[], list[str]]) -> str:
-        """Ask for a line; EOFError is Ctrl-D, KeyboardInterrupt is Ctrl-C.
+        """Read a line; Ctrl-D raises EOFError, and Ctrl-C raises KeyboardInterrupt.
 
         Args:
-            status: called in the main thread, as long as the prompt stands, for figures to show; the first counts most.
+            status: returns what to show below the prompt, the most important first; called in the main thread.
         """
 
 
 def run_prompt(session: Session, *, timeout: float) -> None:
-    """Talk to a server from a terminal until the user leaves.
+    """Talk to a server from a terminal until the user quits.
 
     Args:
         session: a fresh connection.
-        timeout: seconds for a reply asked for by ``/time``, a reconnection, and the server's last words; 0 is no limit.
+        timeout: seconds for the reply to ``/time``, for reconnecting, and for the server to finish; 0 is no limit.
     """
     history = HistoryFile()
     with open_screen(history) as screen:
@@ -59,7 +60,7 @@ def run_prompt(session: Session, *, timeout: float) -> None:
 
 
 def open_screen(history: HistoryFile) -> Screen:
-    """Choose the front end: rich if the terminal can and prompt_toolkit is there, plain otherwise."""
+    """Choose the front end: prompt_toolkit's if the terminal allows it and it is installed, otherwise the plain one."""
     if os.environ.get("TERM", "dumb") not in ("dumb", "unknown", ""):
         try:
             from echoclient.toolkit_screen import ToolkitScreen
@@ -73,7 +74,7 @@ def open_screen(history: HistoryFile) -> Screen:
 
 
 class Repl:
-    """Reads, does, and goes on; belongs to the main thread."""
+    """The loop that reads lines and carries them out; it belongs to the main thread."""
 
     def __init__(self, screen: Screen, session: Session, *, timeout: float) -> None:
         self._screen = screen
@@ -84,23 +85,23 @@ class Repl:
         self._conversation = self._converse(session)
 
     def _converse(self, session: Session) -> Conversation:
-        self._screen.notice(f"connected to {session.peer}; /help lists the commands, Ctrl-D leaves")
+        self._screen.notice(f"connected to {session.peer}; /help lists the commands, Ctrl-D quits")
         return Conversation(session, self._screen.write, self._screen.notice, as_hex=self._as_hex)
 
     def run(self) -> None:
-        """Read and do, until Ctrl-D or ``/quit``."""
+        """Read lines and carry them out until Ctrl-D or ``/quit``."""
         try:
-            self._read_and_do()
+            self._loop()
         finally:
             self._leave()
 
-    def _read_and_do(self) -> None:
+    def _loop(self) -> None:
         while True:
-            doing = False
+            busy = False
             try:
                 text = self._screen.read_line(self._conversation.status)
-                doing = True
-                # Pasted text may hold several lines: each is taken as if it had been typed.
+                busy = True
+                # Pasted text may have several lines; each is treated as if it had been typed.
                 for line in text.split("\n"):
                     action = commands.parse(line, self._newline)
                     if action == Simple("quit"):
@@ -109,7 +110,7 @@ class Repl:
             except EOFError:
                 return
             except KeyboardInterrupt:
-                if doing:
+                if busy:
                     self._screen.notice(f"interrupted; {self._conversation.session.traffic()}")
 
     def _do(self, action: Action) -> None:
@@ -129,7 +130,7 @@ class Repl:
             case Simple("reconnect"):
                 self._reconnect()
             case _ if conversation.state != "open":
-                self._screen.notice(f"the connection is {conversation.state}: /reconnect makes a new one")
+                self._screen.notice(f"the connection is {conversation.state}: /reconnect opens a new one")
             case Simple("halfclose"):
                 conversation.half_close()
                 conversation.settle(_SETTLE)
@@ -144,7 +145,7 @@ class Repl:
         try:
             self._conversation.send(pieces)
         except ClientError:
-            return  # the conversation has said so
+            return  # the conversation has reported it
         self._conversation.settle(_SETTLE)
 
     def _send_file(self, path: str) -> None:
@@ -156,12 +157,12 @@ class Repl:
 
     def _time(self, data: bytes) -> None:
         if not data:
-            self._screen.notice("/time: nothing to send")
+            self._screen.notice("/time: nothing to send: write a text after it")
             return
         try:
             report = self._conversation.time(data, self._timeout or None)
         except ClientError:
-            return  # the conversation has said so
+            return  # the conversation has reported it
         self._conversation.settle(_SETTLE)
         self._screen.notice(report)
 
@@ -175,12 +176,12 @@ class Repl:
             self._conversation = self._converse(session)
 
     def _leave(self) -> None:
-        """Let the server finish, but not for ever, and not if Ctrl-C says so."""
+        """Let the server finish, within the time limit and until Ctrl-C."""
         conversation = self._conversation
         try:
             if not conversation.finish(_SETTLE):
                 limit = f"up to {format_duration(self._timeout)} " if self._timeout else ""
-                self._screen.notice(f"waiting {limit}for the server to finish; Ctrl-C leaves at once")
+                self._screen.notice(f"waiting {limit}for the server to finish; Ctrl-C quits at once")
                 if not conversation.finish(self._timeout or None):
                     self._screen.notice("the server did not finish")
         except KeyboardInterrupt:
@@ -191,7 +192,7 @@ class Repl:
 
 
 def in_chunks(data: bytes, times: int) -> Iterator[bytes]:
-    """Yield ``data`` repeated, in pieces of about one send(2) each, so that a million lines need no million calls."""
+    """Yield ``data`` repeated, in pieces of about one send(2) each: a million lines don't need a million calls."""
     if data:
         per_piece = max(1, CHUNK // len(data))
         yield from itertools.repeat(data * min(per_piece, times), times // per_piece)

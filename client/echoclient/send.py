@@ -1,4 +1,4 @@
-"""`echoclient send`: one exchange, and a verdict on the reply."""
+"""`echoclient send`: one exchange, and a check of the reply."""
 
 from __future__ import annotations
 
@@ -41,14 +41,14 @@ def _expectation_value(text: str) -> Expectation:
     )
 )
 @click.argument("text", nargs=-1)
-@click.option("--file", type=click.File("rb"), help="Send this file, byte for byte.")
+@click.option("--file", type=click.File("rb"), help="Send this file unchanged.")
 @click.option(
     "--expect",
     type=_expectation_value,
     default="none",
     show_default=True,
     metavar="echo|upper|none|regex:PATTERN",
-    help="What the reply must be; none: anything will do.",
+    help="What the reply must be; none: anything.",
 )
 @target_option
 @time_options()
@@ -60,14 +60,14 @@ def send(
     timeout: float,
     wait: float,
 ) -> None:
-    """Make one exchange: send, half-close, read the reply to its end.
+    """Make one exchange: send, half-close, and read the reply to its end.
 
     TEXT is sent as echo(1) writes it: words joined by spaces, then a newline.
-    Without TEXT and --file, standard input is sent, byte for byte. The reply
-    goes to standard output. --timeout bounds the whole exchange.
+    Without TEXT or --file, standard input is sent unchanged. The reply is
+    written to standard output. --timeout limits the whole exchange.
     """
     if text and file:
-        raise click.UsageError("give either TEXT or --file")
+        raise click.UsageError("TEXT and --file together: give one of the two")
     if text:
         request = os.fsencode(" ".join(text)) + b"\n"
     else:
@@ -89,16 +89,16 @@ def send(
 
 
 def exchange(session: Session, request: bytes, reply: bytearray, timeout: float) -> None:
-    """Send ``request``, half-close, and add what comes back to ``reply`` until the server ends it.
+    """Send ``request``, half-close, and append what is received to ``reply`` until the server ends the connection.
 
     Args:
         session: a fresh connection.
         request: what to send.
-        reply: is added to as bytes come, so that a broken exchange leaves what there was.
-        timeout: seconds for all of it; 0 is no limit.
+        reply: what is received is appended to it at once, so a failed exchange leaves what had arrived.
+        timeout: seconds for the whole exchange; 0 is no limit.
 
     Raises:
-        ClientError: the connection broke, ended before all was sent, or did not end in time.
+        ClientError: the connection failed, ended before everything was sent, or did not end in time.
     """
     deadline = Deadline(timeout or None)
     duplex = Duplex(session)
@@ -112,4 +112,4 @@ def exchange(session: Session, request: bytes, reply: bytearray, timeout: float)
                 f"{session.target}: the server did not end the exchange within {format_duration(timeout)}"
             )
     if duplex.unsent:
-        raise ClosedError(f"{session.target}: the server ended the connection before it had everything")
+        raise ClosedError(f"{session.target}: the server ended the connection before everything was sent")

@@ -1,4 +1,4 @@
-"""One TCP connection to a server: connect, with retries; then send, receive, half-close."""
+"""One TCP connection to a server: connect, with retries; then send, receive, and half-close."""
 
 from __future__ import annotations
 
@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     from echoclient.target import Target
 
 T = TypeVar("T")
-# One system call's worth: larger brings nothing over loopback, smaller costs throughput.
+# Bytes for one system call: more gains nothing over loopback, and less costs throughput.
 CHUNK = 256 * 1024
-# Between two tries: at first a server that is just starting should not be kept waiting, later the network should.
+# Seconds between two tries: short at first, to use a server as soon as it has started; later longer, to spare the
+# network.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 
 _AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, int] | tuple[int, bytes]]
@@ -28,18 +29,18 @@ _AddressInfo = tuple[int, int, int, str, tuple[str, int] | tuple[str, int, int, 
 class Session:
     """A connection and its byte counts.
 
-    One thread may send while another receives, each alone on its side. `shutdown` may be called from any thread and
-    wakes both; `close` only by the owner, once both are done, because the descriptor's number is reused at once.
+    One thread may send while another receives. `shutdown` may be called from any thread, and wakes both. Only the owner
+    may call `close`, after both have finished, because the descriptor's number is reused at once.
 
     Attributes:
         target: what the user asked for.
         peer: the address that answered, as ``host:port`` or ``[v6]:port``.
-        bytes_out: bytes the kernel took; written by the sending thread alone.
-        bytes_in: bytes received; written by the receiving thread alone.
+        bytes_out: bytes that the kernel took; written only by the sending thread.
+        bytes_in: bytes received; written only by the receiving thread.
     """
 
     def __init__(self, sock: socket.socket, target: Target) -> None:
-        # A line typed or a ping must leave at once, and not wait for the reply to the one before (RFC 896).
+        # A typed line or a ping is sent at once, without waiting until the last one is acknowledged (RFC 896).
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.socket = sock
         self.target = target
@@ -55,20 +56,20 @@ class Session:
         self.close()
 
     def send(self, data: bytes | memoryview) -> None:
-        """Send all of ``data``, waiting as long as the peer makes us wait.
+        """Send all of ``data``, waiting for the peer without a limit.
 
         Raises:
-            ClientError: the connection is lost; ``bytes_out`` still says how much the kernel took.
+            ClientError: the connection is lost; ``bytes_out`` is how much the kernel took.
         """
         left = memoryview(data)
         while left:
             left = left[self.send_some(left) :]
 
     def send_some(self, data: bytes | memoryview) -> int:
-        """Send as much as one send(2) takes, count it and return how much it was.
+        """Send as much as one send(2) takes, count it, and return how many bytes that were.
 
         Raises:
-            BlockingIOError: the socket is in non-blocking mode and takes nothing now.
+            BlockingIOError: the socket is non-blocking and can't take anything now.
             ClientError: the connection is lost.
         """
         try:
@@ -81,10 +82,10 @@ class Session:
         return sent
 
     def receive(self) -> bytes:
-        """Receive what there is, at most `CHUNK` bytes; ``b""`` is the end of what the peer says.
+        """Receive what is there, at most `CHUNK` bytes; ``b""`` means that the peer has ended its side.
 
         Raises:
-            BlockingIOError: the socket is in non-blocking mode and nothing is there now.
+            BlockingIOError: the socket is non-blocking and nothing is there now.
             ClientError: the connection is lost.
         """
         try:
@@ -97,25 +98,25 @@ class Session:
         return data
 
     def half_close(self) -> None:
-        """Tell the peer that nothing more comes from here; its replies still do."""
+        """End the sending side; replies can still be received."""
         self._shutdown(socket.SHUT_WR)
 
     def shutdown(self) -> None:
-        """End both directions and wake whoever is blocked in one of them."""
+        """End both directions, and wake the threads that are blocked in one of them."""
         self._shutdown(socket.SHUT_RDWR)
 
     def _shutdown(self, how: int) -> None:
-        # ENOTCONN: the connection is gone already, and the next receive says why.
+        # ENOTCONN: the connection has ended already, and the next receive says why.
         with contextlib.suppress(OSError):
             self.socket.shutdown(how)
 
     def close(self) -> None:
-        """Give the descriptor back. May be called twice."""
+        """Close the socket. May be called twice."""
         self.socket.close()
 
     def traffic(self) -> str:
-        """Say how many bytes went out and came back."""
-        return f"{self.bytes_out} bytes went out, {self.bytes_in} came back"
+        """Return a text that says how many bytes were sent and received."""
+        return f"{self.bytes_out} bytes sent, {self.bytes_in} received"
 
 
 def connect(
@@ -126,17 +127,17 @@ def connect(
     say: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
 ) -> Session:
-    """Connect, trying every address the name resolves to, and again and again while ``wait`` allows.
+    """Connect, trying each address that the name resolves to, and retrying for up to ``wait`` seconds.
 
     Args:
-        target: where to.
-        timeout: seconds one try may take, looking the name up included; 0 is no limit but the kernel's.
+        target: where to connect.
+        timeout: seconds for one try, including the name look-up; 0 is no limit but the kernel's.
         wait: seconds to keep trying; 0 is one try.
-        say: is told, in one line, what is waited for.
+        say: called with one line that says what the call waits for.
         stop: set by another thread to give up between two tries.
 
     Raises:
-        ClientError: what the last try met.
+        ClientError: why the last try failed.
     """
     return retry(
         lambda deadline: open_session(target, deadline),
@@ -157,9 +158,9 @@ def retry(
     say: Callable[[str], None] | None = None,
     stop: threading.Event | None = None,
 ) -> T:
-    """Call ``attempt`` until it succeeds or the time is up; the parameters are those of `connect`."""
+    """Call ``attempt`` until it succeeds or the time is up; for the parameters, see `connect`."""
     give_up = Deadline(wait)
-    # Waited on between two tries: setting it, or Ctrl-C in the main thread, ends the wait at once.
+    # The pause between two tries waits for it: setting it, or Ctrl-C in the main thread, ends the pause at once.
     stop = stop or threading.Event()
     pause, last_word = FIRST_PAUSE, ""
     while True:
@@ -178,20 +179,20 @@ def retry(
 
 
 def open_session(target: Target, deadline: Deadline) -> Session:
-    """Try once, every address the name resolves to in turn.
+    """Try each address that the name resolves to once.
 
     Raises:
-        ClientError: none of them answered, or not by the deadline.
+        ClientError: none answered by the deadline.
     """
     addresses = resolve(target, deadline)
     errors = []
     for tried, (family, kind, protocol, _, address) in enumerate(addresses):
-        # Each address gets its share of what is left, so that one that swallows packets can't use up all of it.
+        # Each address gets an equal share of the time left, so that one that drops packets can't use up all of it.
         left = deadline.remaining()
         share = None if left is None else max(left / (len(addresses) - tried), 0.001)
         try:
             sock = socket.socket(family, kind, protocol)
-        except OSError as error:  # this machine has no IPv6, say
+        except OSError as error:  # for instance because this machine has no IPv6
             errors.append(from_os_error(error, target))
             continue
         try:
@@ -200,8 +201,8 @@ def open_session(target: Target, deadline: Deadline) -> Session:
             sock.settimeout(None)
             if sock.getsockname() != sock.getpeername():
                 return Session(sock, target)
-            # With nobody listening on a port of the range that outgoing connections use, the kernel may choose that
-            # very port for our end and connect the socket to itself (RFC 9293, 3.5: simultaneous open).
+            # If nothing listens on a port in the range for outgoing connections, the kernel may choose that same port
+            # for our end, and connect the socket to itself (RFC 9293, 3.5: simultaneous open).
             errors.append(RefusedError(f"{target}: connection refused"))
         except OSError as error:
             errors.append(from_os_error(error, target))
@@ -209,7 +210,7 @@ def open_session(target: Target, deadline: Deadline) -> Session:
             sock.close()
             raise
         sock.close()
-    # The first that says more than that there is no way to the address; if none does, the first.
+    # The first that is not OTHER, which often says only that there is no route; if all are OTHER, the first.
     raise min(errors, key=lambda error: error.word == ClientError.word)
 
 
@@ -218,11 +219,11 @@ def resolve(target: Target, deadline: Deadline) -> Sequence[_AddressInfo]:
 
     Raises:
         ResolveError: the name has no address.
-        TimedOutError: the answer did not come in time.
+        TimedOutError: the name was not resolved in time.
     """
     with contextlib.suppress(socket.gaierror, UnicodeError):  # an address needs no look-up
         return socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM, flags=socket.AI_NUMERICHOST)
-    # getaddrinfo takes no time limit and does not let Ctrl-C through, so it is called where nobody has to wait for it.
+    # getaddrinfo(3) has no time limit and blocks Ctrl-C, so it runs in a thread that can be abandoned.
     answers: queue.SimpleQueue[Sequence[_AddressInfo] | OSError | UnicodeError] = queue.SimpleQueue()
 
     def look_up() -> None:

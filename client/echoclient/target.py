@@ -1,4 +1,4 @@
-"""Where to connect: what a user may write for it, and what it means."""
+"""Where to connect, and how it is written on the command line."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def parse_target(text: str) -> Target:
     """Read ``port``, ``host``, ``host:port``, ``[v6]:port``, ``[v6]`` or a bare IPv6 address.
 
     Raises:
-        ValueError: with one line that names the text, what is wrong with it and what would be right.
+        ValueError: the text is none of these; the message names it and says what would be right.
     """
     if text.isascii() and text.isdigit():
         return Target(port=_port(text, text))
@@ -43,7 +43,7 @@ def parse_target(text: str) -> Target:
     if not host:
         raise ValueError(f"{text!r} names no host: {_FORMS}")
     if not host.isprintable() or set(host) & set(" /@[]%"):
-        raise ValueError(f"{text!r} holds a character that no host name has: {_FORMS}")
+        raise ValueError(f"{text!r} has a character that is not allowed in a host name: {_FORMS}")
     return Target(host, _port(port, text) if colon else DEFAULT_PORT)
 
 
@@ -56,7 +56,7 @@ def _v6(address: str, text: str) -> str:
 
 
 def _port(digits: str, text: str) -> int:
-    # The length is looked at first: int() itself refuses more than some thousand digits, in words of its own.
+    # The length is checked first, because int() refuses thousands of digits with a message of its own.
     if not (digits.isascii() and digits.isdigit() and len(digits) <= 5 and 1 <= int(digits) <= 65535):
         raise ValueError(f"{text!r}: {digits!r} is not a port, which is a number from 1 to 65535")
     return int(digits)

@@ -1,4 +1,4 @@
-"""The terminal's own settings, between two prompts."""
+"""The terminal's settings between two prompts."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ _LOCAL_FLAGS = 3  # where tcgetattr(3) has c_lflag
 
 
 class TypeAhead:
-    """While it is entered, what is typed waits, unseen and unchanged, for the next prompt.
+    """A context in which what is typed waits, without an echo, for the next prompt.
 
-    Otherwise the terminal would echo it among the replies, and take Ctrl-D as its own. Ctrl-C remains a signal.
+    Otherwise, the terminal would echo it among the replies, and swallow Ctrl-D. Ctrl-C remains a signal.
     """
 
     def __enter__(self) -> TypeAhead:
@@ -23,11 +23,11 @@ class TypeAhead:
         termios.tcsetattr(sys.stdin, termios.TCSANOW, self._before)
 
     def echo(self, *, on: bool) -> None:
-        """Let the terminal echo what is typed, or not; all else stays."""
+        """Turn the terminal's echo on or off."""
         self._change(add=termios.ECHO if on else 0, clear=termios.ECHO)
 
     def _change(self, *, clear: int, add: int = 0) -> None:
         settings = termios.tcgetattr(sys.stdin)
         settings[_LOCAL_FLAGS] = settings[_LOCAL_FLAGS] & ~clear | add
-        # TCSANOW: the other ways to set it wait for the output, or throw away what was typed already.
+        # TCSANOW, because the alternatives wait for the output or discard what was already typed.
         termios.tcsetattr(sys.stdin, termios.TCSANOW, settings)

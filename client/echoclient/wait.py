@@ -1,4 +1,4 @@
-"""`echoclient wait`: come back when the server answers."""
+"""`echoclient wait`: return when the server answers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from echoclient.durations import Deadline
     from echoclient.target import Target
 
-# The same after upper(), so that the two handlers everybody has give it back; a line, for those that wait for one.
+# The same in upper case, so both of the server's handlers return it. A line, for servers that answer line by line.
 PROBE = b"0123456789\n"
 
 
@@ -28,11 +28,12 @@ PROBE = b"0123456789\n"
 @target_argument
 @time_options(wait="30s", wait_help="How long to keep trying; 0: try once.")
 def wait(target: Target, timeout: float, wait: float) -> None:
-    """Wait until a server answers: for scripts and containers.
+    """Wait until a server answers; for scripts and containers.
 
-    It answers when it has taken a line and sent back something. A port that
-    only accepts connections, as a proxy in front of a dead server does, is
-    not enough. Exit status 0 as soon as there is an answer, 1 at the deadline.
+    A server answers if it sends something back after a line was sent to it.
+    A port that only accepts connections, like that of a proxy in front of a
+    dead server, is not enough. Exit status 0 as soon as there is an answer,
+    1 at the deadline.
     """
     retry(lambda deadline: probe(target, deadline), target, timeout=timeout, wait=wait, say=say)
 
@@ -41,7 +42,7 @@ def probe(target: Target, deadline: Deadline) -> None:
     """Connect and make one exchange by the deadline.
 
     Raises:
-        ClientError: there was no answer, and why.
+        ClientError: why there was no answer.
     """
     with open_session(target, deadline) as session:
         duplex = Duplex(session)

@@ -202,4 +202,8 @@ def _name_of(target: object) -> str:
 
 
 def _one_line(error: BaseException) -> str:
-    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")
+    try:
+        text = str(error)
+    except Exception:  # noqa: BLE001 - it is a plug-in's own, and may fail at anything
+        text = "(its text can't be shown)"
+    return " ".join(f"{type(error).__name__}: {text}".split()).removesuffix(":")

@@ -7,7 +7,6 @@ opens and when it ends.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
@@ -117,7 +116,7 @@ class Metrics:
         self._gate = BoundedSemaphore(1)
         self._live: set[ConnectionStats] = set()
         self._accepted = 0
-        self._closed: Counter[CloseReason] = Counter()
+        self._closed = dict.fromkeys(CloseReason, 0)
         self._rejected = 0
         self._held = 0
         self._bytes_in = 0
@@ -140,11 +139,12 @@ class Metrics:
         with self._gate:
             if stats not in self._live:
                 return False
+            # All numbers are made before any is stored: where there is no memory for one, nothing has been counted.
+            closed, replies = self._closed[reason] + 1, self._replies + stats.replies
+            bytes_in, bytes_out = self._bytes_in + stats.bytes_in, self._bytes_out + stats.bytes_out
             self._live.remove(stats)
-            self._closed[reason] += 1
-            self._bytes_in += stats.bytes_in
-            self._bytes_out += stats.bytes_out
-            self._replies += stats.replies
+            self._closed[reason], self._replies = closed, replies
+            self._bytes_in, self._bytes_out = bytes_in, bytes_out
             return True
 
     def rejected(self) -> None:

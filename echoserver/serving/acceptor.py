@@ -11,6 +11,7 @@ import select
 import selectors
 import socket
 import sys
+from contextlib import ExitStack
 from threading import Event, Thread
 
 from structlog.typing import FilteringBoundLogger
@@ -21,7 +22,7 @@ from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.admission import Admission, Lease
 from echoserver.serving.affinity import Affinity
-from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.lifecycle import Lifecycle, report
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(
@@ -93,15 +94,20 @@ class Acceptor:
         Raises
         ------
         OSError
-            There are no descriptors left.
+            There are no descriptors left. The listeners have been closed.
 
         """
-        self._listeners = listeners
-        self._waker = self._admission.waker = Waker()
-        self._selector = selectors.DefaultSelector()
-        for listener in listeners:
-            self._selector.register(listener, selectors.EVENT_READ, listener)
-        self._selector.register(self._waker.fileno(), selectors.EVENT_READ)
+        with ExitStack() as undo:
+            for listener in listeners:
+                undo.callback(listener.close)
+            self._waker = self._admission.waker = Waker()
+            undo.callback(self._waker.close)
+            self._selector = undo.enter_context(selectors.DefaultSelector())
+            for listener in listeners:
+                self._selector.register(listener, selectors.EVENT_READ, listener)
+            self._selector.register(self._waker.fileno(), selectors.EVENT_READ)
+            self._listeners = listeners
+            undo.pop_all()
 
     def start(self) -> None:
         """Start the thread."""
@@ -214,7 +220,7 @@ class Acceptor:
         """Close the connection of a peer whose host has as many as one host may have."""
         if self._warn_host.ready():
             limit = self._config.max_connections_per_host
-            self._log.warning("connection limit of a host reached", host=host, limit=limit)
+            self._warn("connection limit of a host reached", host=host, limit=limit)
         # Counted first, so that the count is right by the time the peer knows.
         self._admission.metrics.rejected()
         sock.close()
@@ -222,9 +228,8 @@ class Acceptor:
     def _at_limit(self, listener: socket.socket) -> Lease | None:
         """Deal with a peer that waits while all places are taken; return a place, or `None`."""
         if self._warn_limit.ready():
-            self._log.warning(
-                "connection limit reached", active=len(self._admission.registry), limit=self._config.max_connections
-            )
+            active, limit = len(self._admission.registry), self._config.max_connections
+            self._warn("connection limit reached", active=active, limit=limit)
         if self._config.at_limit == "wait":
             self._admission.metrics.held()
             return self._wait_for_place()
@@ -264,5 +269,11 @@ class Acceptor:
         if self._warn_shortage.ready():
             name = errno.errorcode.get(error.errno or 0, "?")
             active = len(self._admission.registry)
-            self._log.warning("cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=active)
+            self._warn("cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=active)
         self._stopping.wait(_SHORTAGE_PAUSE)
+
+    def _warn(self, event: str, **facts: object) -> None:
+        try:
+            self._log.warning(event, **facts)
+        except Exception:  # noqa: BLE001 - the log of an embedding program may raise; peers are accepted all the same
+            report()

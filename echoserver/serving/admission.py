@@ -7,7 +7,9 @@ and its `release` gives all of that back. Nothing else does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from threading import BoundedSemaphore
+from typing import TypeVar
 
 from echoserver.config import ServerConfig
 from echoserver.net.waker import Waker
@@ -15,6 +17,8 @@ from echoserver.observe.metrics import CloseReason, Metrics
 from echoserver.serving.connection import Connection
 from echoserver.serving.hosts import HostLimit
 from echoserver.serving.registry import ConnectionRegistry
+
+T = TypeVar("T")
 
 
 class Admission:
@@ -107,13 +111,22 @@ class Lease:
         admission, self._admission = self._admission, None
         if admission is None:
             return
+        connection, self._connection = self._connection, None
+        host, hosts = self._host, admission.hosts
         try:
-            if self._connection is not None:
-                admission.registry.remove(self._connection)
-                self._connection = None
-            if self._host is not None and admission.hosts is not None:
-                admission.hosts.leave(self._host)
+            if host is not None and hosts is not None:
+                insist(lambda: hosts.leave(host))
+            if connection is not None:
+                insist(lambda: admission.registry.remove(connection))
         finally:
             admission.slots.release()
             if admission.place_wanted and admission.waker is not None:
                 admission.waker.wake()
+
+
+def insist(action: Callable[[], T]) -> T:
+    """Do what must not be left undone: a second time if there was no memory for it the first time."""
+    try:
+        return action()
+    except MemoryError:
+        return action()

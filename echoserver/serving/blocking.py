@@ -7,7 +7,7 @@ from time import monotonic
 
 from echoserver.handlers import Last
 from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
-from echoserver.net.splice import WORTH_SPLICING
+from echoserver.net.splice import MOVE_BYTES, WORTH_SPLICING
 from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.bulk import splice_through
@@ -70,7 +70,6 @@ class BlockingDriver:
         connection.served_by = get_ident()
         try:
             self._converse(buffer, affinity)
-            connection.reason = connection.ending or CloseReason.EOF
         except _Finished:
             connection.reason = connection.ending or CloseReason.FINISHED
         except HandlerFailedError as failure:
@@ -93,9 +92,14 @@ class BlockingDriver:
         else:
             self._answer()
         self._answer_what_arrived()
+        connection.reason = connection.ending or CloseReason.EOF
         if not connection.abrupt:
             self._stats.state = _HANDLING
-            self._say(session.finish())
+            try:
+                self._say(session.finish())
+            except _Finished:  # it was ending already
+                if connection.ending is CloseReason.EXPIRED:
+                    connection.reason = CloseReason.EXPIRED
 
     def _send_back(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""
@@ -136,26 +140,27 @@ class BlockingDriver:
 
     def _splice_back(self) -> bool:
         """Send back, without copying it, what a receive left behind; return whether there was enough to be worth it."""
-        connection, pipes = self._connection, self._connection.pipes
-        moved = False
-        while pipes is not None and connection.ending is None and connection.transport.unread() >= WORTH_SPLICING:
-            pipe = pipes.borrow()
-            if pipe is None:
-                break
-            # A peer that stops reading must not keep a pipe, of which there are few: without waiting, what it does not
-            # take at once is copied out of the pipe, and the rest is a reply like any other.
-            connection.transport.set_blocking(False)
-            try:
-                count, rest = splice_through(pipes, pipe, connection.transport, self._stats)
-            finally:
-                connection.transport.set_blocking(True)
-            if not count:  # the next byte is an urgent one, which only a receive takes
-                break
-            if rest:
-                self._send_all(memoryview(rest))
-                self._stats.replies += 1
-            moved = True
-        return moved
+        connection, pipes, transport = self._connection, self._connection.pipes, self._connection.transport
+        if pipes is None or connection.ending is not None or transport.unread() < WORTH_SPLICING:
+            return False
+        moved, count, rest = 0, MOVE_BYTES, b""
+        # A peer that stops reading must not keep a pipe, of which there are few: without waiting, what it does not take
+        # at once is copied out of the pipe, and the rest is a reply like any other.
+        transport.set_blocking(False)
+        try:
+            # A whole move has left more behind. None at all: the next byte is urgent, and only a receive takes it.
+            while count == MOVE_BYTES and not rest and connection.ending is None:
+                pipe = pipes.borrow()
+                if pipe is None:
+                    break
+                count, rest = splice_through(pipes, pipe, transport, self._stats)
+                moved += count
+        finally:
+            transport.set_blocking(True)
+        if rest:
+            self._send_all(memoryview(rest))
+            self._stats.replies += 1
+        return moved > 0
 
     def _answer(self) -> None:
         """Have the handler answer what comes, up to the end of input."""
@@ -226,7 +231,7 @@ class BlockingDriver:
             self._stats.state = _SENDING
             self._send_all(memoryview(reply))
             last = True
-        self._stats.replies += 1
+        self._stats.replies += isinstance(reply, Pieces) or bool(reply)
         if last:
             raise _Finished
 

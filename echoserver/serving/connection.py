@@ -211,7 +211,7 @@ class Connection:
                 return
             self._closed = True
             self._waker = None
-            if self.reason is CloseReason.STALLED or (self.reason is CloseReason.EXPIRED and self.abrupt):
+            if self.reason is CloseReason.STALLED or (self.abrupt and self.reason in _LINGERING):
                 # The peer does not read. Without a reset the kernel would keep the replies for minutes (socket(7),
                 # SO_LINGER).
                 self.transport.reset_on_close()
@@ -231,9 +231,9 @@ class Connection:
     def end(self, reason: CloseReason, *, abruptly: bool = False) -> bool:
         """Ask the connection to end.
 
-        The first reason stands, except that a harsher one replaces it. Shutting down the reading side wakes the owner
-        from a receive, which still gets what had arrived; an abrupt end shuts down both sides, which also wakes it from
-        a send.
+        The first reason stands, except that a harsher one replaces it, and any end can become abrupt. Shutting down the
+        reading side wakes the owner from a receive, which still gets what had arrived; an abrupt end shuts down both
+        sides, which also wakes it from a send.
 
         Parameters
         ----------
@@ -255,7 +255,7 @@ class Connection:
                 return False
             if self.ending is None or _HARSHNESS[reason] > _HARSHNESS[self.ending]:
                 self.ending = reason
-            elif reason is not self.ending or self.abrupt or not abruptly:
+            elif self.abrupt or not abruptly:
                 return False
             self.abrupt = self.abrupt or abruptly
             try:

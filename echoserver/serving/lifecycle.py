@@ -23,7 +23,7 @@ from echoserver.net.splice import PipePool
 from echoserver.net.transport import PlainTransport
 from echoserver.observe.connection_log import log_end, log_stuck
 from echoserver.observe.metrics import CloseReason, Metrics
-from echoserver.serving.admission import Lease
+from echoserver.serving.admission import Lease, insist
 from echoserver.serving.connection import Connection
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import Session
@@ -169,7 +169,10 @@ class Lifecycle:
         The connection is counted and logged before it leaves the registry: a drain waits until the registry is empty
         and then prints the totals.
         """
-        connection.close()
+        try:
+            insist(connection.close)
+        except Exception:  # noqa: BLE001 - as in `_end`
+            report()
         self._end(connection)
 
     def abandon(self, connection: Connection) -> None:
@@ -182,7 +185,7 @@ class Lifecycle:
 
     def _end(self, connection: Connection) -> None:
         try:
-            if not connection.lease.fold(connection.reason):
+            if not insist(lambda: connection.lease.fold(connection.reason)):
                 return
         except Exception:  # noqa: BLE001 - no memory to count with: the place is worth more than the count
             report()
@@ -190,9 +193,14 @@ class Lifecycle:
             log_end(self._log, connection)
         except Exception:  # noqa: BLE001 - the log of an embedding program may raise; this thread serves others too
             report()
-        finally:
-            connection.forget()
-            connection.lease.release()
+        try:
+            insist(connection.forget)
+        except Exception:  # noqa: BLE001 - as above
+            report()
+        try:
+            insist(connection.lease.release)
+        except Exception:  # noqa: BLE001 - as above
+            report()
 
     def report_stuck(self, connection: Connection) -> None:
         """Count and log that a handler has kept its thread for too long; called by the janitor."""

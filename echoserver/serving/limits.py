@@ -43,6 +43,8 @@ class _Watch:
     state: int
     since: float
     taken: int
+    expired_at: float | None
+    """When its lifetime was found to be over."""
 
 
 class TimeLimits:
@@ -78,13 +80,17 @@ class TimeLimits:
         moved, state = stats.bytes_in + stats.bytes_out, stats.state
         if state == ConnectionState.LINGERING:  # it has ended
             return
-        if self._limits.lifetime:
-            self._judge_age(connection, now - connection.opened_at - self._limits.lifetime)
         watch = connection.watch
-        if not isinstance(watch, _Watch) or watch.moved != moved or watch.state != state:
+        changed = not isinstance(watch, _Watch) or watch.moved != moved or watch.state != state
+        if not isinstance(watch, _Watch) or changed:
             taken = connection.taken() if state == ConnectionState.SENDING else 0
-            connection.watch = _Watch(moved, state, awake, taken)
-        elif state == ConnectionState.RECEIVING:
+            expired_at = watch.expired_at if isinstance(watch, _Watch) else None
+            watch = connection.watch = _Watch(moved, state, awake, taken, expired_at)
+        if self._limits.lifetime and now - connection.opened_at >= self._limits.lifetime:
+            self._end_expired(connection, watch, now)
+        if changed:
+            return
+        if state == ConnectionState.RECEIVING:
             silent = self._limits.idle and awake - watch.since >= self._limits.idle
             # What the peer has sent and no thread has received yet, because the threads are held up, is no silence.
             if silent and connection.arrived() == 0:
@@ -98,11 +104,15 @@ class TimeLimits:
                 self._stuck(connection)
 
     @staticmethod
-    def _judge_age(connection: Connection, overdue: float) -> None:
-        """End a connection that is too old: first so that what had arrived is answered, then whatever it is doing."""
-        if overdue >= 0:
+    def _end_expired(connection: Connection, watch: _Watch, now: float) -> None:
+        """End a connection whose lifetime is over: first so that what had arrived is answered, then abruptly.
+
+        The time to answer starts with the first request, since the look that makes it may be late.
+        """
+        if watch.expired_at is None:
+            watch.expired_at = now
             connection.end(CloseReason.EXPIRED)
-        if overdue >= _LAST_ANSWER_SECONDS and connection.ending is CloseReason.EXPIRED:
+        elif now - watch.expired_at >= _LAST_ANSWER_SECONDS:
             connection.end(CloseReason.EXPIRED, abruptly=True)
 
     def _judge_sending(self, connection: Connection, watch: _Watch, awake: float) -> None:

@@ -109,6 +109,7 @@ class NonBlockingDriver:
             self._stats.state = _RECEIVING
             return _READ
         except HandlerFailedError as failure:
+            data = b""  # the traceback keeps this frame, which would keep what was received
             self.connection.failed(CloseReason.HANDLER, failure.__cause__ or failure)
         except OSError as error:
             self.connection.failed(CloseReason.RESET, error)
@@ -116,9 +117,9 @@ class NonBlockingDriver:
             self.connection.failed(CloseReason.KILLED, error)
         else:
             return _READ
-        return self._give_up()
+        return self.give_up()
 
-    def _give_up(self) -> Interest:
+    def give_up(self) -> Interest:
         """Let go of a reply that failed."""
         self._unsent = None
         pieces, self._pieces = self._pieces, None
@@ -179,9 +180,9 @@ class NonBlockingDriver:
 
     def _send_last(self, reply: bytes) -> Interest:
         """Send a reply that ends the connection."""
-        if not self._final:
-            self._final = True
-            self.connection.reason = self.connection.ending or CloseReason.FINISHED
+        connection = self.connection
+        connection.reason = connection.ending or (connection.reason if self._final else CloseReason.FINISHED)
+        self._final = True
         return _NOTHING if self._try_send(memoryview(reply)) is _READ else _WRITE
 
     def _send_pieces(self) -> Interest:
@@ -196,6 +197,7 @@ class NonBlockingDriver:
                 self._pieces = None
                 pieces.close()
                 if piece is not None:
+                    self._stats.replies += not piece  # sending nothing counts nothing
                     return self._send_last(piece)
                 self._stats.replies += 1
                 return self._after_reply()
@@ -289,7 +291,7 @@ class NonBlockingDriver:
         connection.reason = reason
         self._final = True
         if connection.abrupt:
-            return self._give_up()
+            return self.give_up()
         self._stats.state = _HANDLING
         words = connection.session.finish()
         if type(words) is not bytes:

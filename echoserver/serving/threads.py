@@ -87,7 +87,12 @@ class ServingThreads:
         with self._lock:
             thread = self._idle.pop() if self._idle else None
         if thread is not None:
-            thread.mailbox.put(connection)
+            try:
+                thread.mailbox.put(connection)
+            except BaseException:
+                if not self.park(thread):
+                    thread.mailbox.put(_STOP)
+                raise
             return
         thread = _ServingThread(self, connection)
         with self._lock:
@@ -173,8 +178,8 @@ class _ServingThread(Thread):
         self._serving = connection
         self.name = f"conn-{connection.number}"
         BlockingDriver(connection).serve(self._buffer, self.pool.affinity)
-        self._serving = None
         self.pool.lifecycle.begin_close(connection)
+        self._serving = None
         self.name = "conn-idle"
 
     def end_connection(self) -> None:

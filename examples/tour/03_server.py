@@ -1,7 +1,7 @@
 """Chapter 3: a server. What does a thread for each client give, and what is missing then?
 
-upper_server.py is a threaded server in twenty lines. It serves two clients at once. Then upper_faults.py provokes its
-five faults, and does the same to echoserver.
+upper_server.py serves two clients at once, in twenty lines. Then upper_faults.py provokes its five faults, and does the
+same to echoserver.
 """
 
 import logging
@@ -11,9 +11,7 @@ import time
 
 import upper_server
 from timeline import Timeline, main
-from upper_faults import Address, listen, provoke
-
-WORDS = (("anna", "bye"), ("ben", "ciao"))
+from upper_faults import Address, close, listen, provoke
 
 
 def two_clients(address: Address) -> None:
@@ -28,7 +26,8 @@ def two_clients(address: Address) -> None:
                 line.say(f"sent {word}, received {peer.recv(100).decode()}")
                 both.wait()  # neither goes on before the other has its reply
 
-    clients = [threading.Thread(target=client, args=words, name=words[0]) for words in WORDS]
+    words = (("anna", "bye"), ("ben", "ciao"))
+    clients = [threading.Thread(target=client, args=two, name=two[0]) for two in words]
     for thread in clients:
         thread.start()
     for thread in clients + upper_server.threads:
@@ -37,13 +36,14 @@ def two_clients(address: Address) -> None:
 
 
 def twenty_lines(line: Timeline, listener: socket.socket, accepting: threading.Thread) -> None:
-    address = listener.getsockname()
-    provoke(line, address, kept=lambda: len(upper_server.threads))
-    listener.close()
-    accepting.join(timeout=0.2)
-    line.say(f"no end: the listener is closed, its thread {'still' if accepting.is_alive() else 'no longer'} accepts")
-    socket.create_connection(address).close()  # accepted all the same; the next call of accept fails
-    accepting.join()
+    provoke(line, listener.getsockname(), kept=lambda: len(upper_server.threads))
+    with socket.create_connection(listener.getsockname()) as peer:
+        peer.sendall(b"last words")
+        peer.recv(100)
+        serving = upper_server.threads[-1]
+        close(listener)
+        accepting.join()
+        line.say(f"no end: the listener is closed, and {serving.name} {'goes on' if serving.is_alive() else 'ended'}")
 
 
 def product(line: Timeline) -> None:

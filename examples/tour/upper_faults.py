@@ -3,7 +3,7 @@
 import socket
 import threading
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 from timeline import Timeline
 
@@ -16,6 +16,14 @@ def listen() -> socket.socket:
     listener = socket.create_server(("127.0.0.1", 0))
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
     return listener
+
+
+def close(listener: socket.socket) -> None:
+    """Close a listening socket. A thread that is in its `accept` doesn't notice before another client comes."""
+    address = listener.getsockname()
+    listener.close()
+    with suppress(OSError):  # there is no such thread
+        socket.create_connection(address, PATIENCE).close()
 
 
 def exchange(address: Address, data: bytes) -> bytes:

@@ -26,7 +26,7 @@ def serve() -> Iterator[Callable[..., Peer]]:
 
 @pytest.fixture
 def terminal(serve: object, tmp_path: Path) -> Iterator[Callable[..., Terminal]]:
-    """Start `echoclient` in a terminal: `terminal("connect", port)`; what still runs when the test ends is killed."""
+    """Start `echoclient` in a terminal: `terminal("connect", port)`; it is killed if it outlives the test."""
     with ExitStack() as stack:
 
         def start(*arguments: object, **options: object) -> Terminal:

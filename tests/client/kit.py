@@ -1,4 +1,4 @@
-"""What the client's tests are built from: a server whose manners they script, the command line, and a terminal.
+"""What the client's tests use: a server whose behaviour they define, the command line, and a terminal.
 
 Nothing here sleeps. A test waits for a line, an event or the end of a stream, and `PATIENCE` only bounds how long a
 defect can make it wait.
@@ -41,7 +41,7 @@ Manners = Callable[[socket.socket], None]
 
 
 class Peer:
-    """A server with a thread for each connection, which does to it what the test says, and then closes it."""
+    """A server with a thread for each connection, which runs the test's function on it and then closes it."""
 
     def __init__(self, manners: Manners, *, port: int = 0) -> None:
         self._manners = manners
@@ -58,7 +58,7 @@ class Peer:
                 connection, _ = self._listener.accept()
             except OSError:
                 return
-            # A daemon, so that manners which never end fail the test and do not hang the run.
+            # A daemon, so that a function that never returns fails the test and does not hang the run.
             thread = threading.Thread(target=self._serve, args=(connection,), name="peer-serve", daemon=True)
             with self._guard:
                 self._connections.append(connection)
@@ -66,7 +66,7 @@ class Peer:
             thread.start()
 
     def _serve(self, connection: socket.socket) -> None:
-        with connection, suppress(OSError):  # of a client that goes away, which many a test is about
+        with connection, suppress(OSError):  # the client may close the connection, as many tests do
             self._manners(connection)
 
     def stop(self) -> None:
@@ -96,9 +96,9 @@ def upper(connection: socket.socket) -> None:
 
 
 def hold(connection: socket.socket) -> None:
-    """Read nothing and say nothing, until the client is gone or the test is over."""
+    """Read and send nothing until the client has closed the connection or the test is over."""
     poll = select.poll()
-    poll.register(connection, 0)  # reports a hang-up, and nothing else
+    poll.register(connection, 0)  # reports only a hang-up
     poll.poll()
 
 
@@ -118,7 +118,7 @@ def read_exactly(connection: socket.socket, size: int) -> bytes:
 
 
 def environment(**changes: str | None) -> dict[str, str]:
-    """The environment for a client process: ours, this checkout's client, and the changes; None takes one away."""
+    """The environment for a client process: ours, this checkout's client, and the changes; None removes a variable."""
     path = os.pathsep.join([str(CLIENT), *filter(None, [os.environ.get("PYTHONPATH")])])
     merged = {**os.environ, "PYTHONPATH": path, **changes}
     return {name: value for name, value in merged.items() if value is not None}
@@ -137,7 +137,7 @@ def run(*arguments: object, stdin: bytes = b"", **changes: str | None) -> subpro
 
 @contextmanager
 def started(*arguments: object, **options: Any) -> Iterator[subprocess.Popen[bytes]]:
-    """Start `echoclient`, its three streams piped unless told otherwise; what still runs at the end is killed."""
+    """Start `echoclient`, with pipes as its three streams by default; it is killed if it still runs at the end."""
     options = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **options}
     with subprocess.Popen(command(*arguments), env=environment(), **options) as process:
         try:
@@ -148,13 +148,13 @@ def started(*arguments: object, **options: Any) -> Iterator[subprocess.Popen[byt
 
 
 class Terminal:
-    """A process whose terminal is ours: we type, and read what it shows."""
+    """A process in a pseudo-terminal: the test types, and reads what is shown."""
 
     def __init__(self, arguments: list[str], *, columns: int = 80, rows: int = 24, **changes: str | None) -> None:
         self._master, slave = pty.openpty()
         fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
         # The leader of a new session that opens a terminal gets it as its own, and with it Ctrl-C as a signal. It has
-        # the terminal as standard input before that, so that our side never sees it without anybody at the other end.
+        # the terminal as standard input before that, so our side never sees a terminal that nothing has open.
         self.process = subprocess.Popen(
             ["/bin/sh", "-c", 'exec "$@" <"$0" >"$0" 2>&1', os.ttyname(slave), *arguments],
             stdin=slave,
@@ -162,29 +162,30 @@ class Terminal:
             env=environment(**{"TERM": "xterm-256color", **changes}),
         )
         os.close(slave)
-        self.raw = bytearray()  # all there was
-        self._seen = bytearray()  # all there was, without escape sequences
-        self._looked_at = 0  # so much of `raw` is in `_seen`
-        self._mark = 0  # what lies before was matched already
+        self.raw = bytearray()  # everything shown
+        self._seen = bytearray()  # everything shown, without escape sequences
+        self._looked_at = 0  # how much of `raw` is in `_seen`
+        self._mark = 0  # what precedes it was matched already
 
     def type(self, text: str | bytes) -> None:
         os.write(self._master, text if isinstance(text, bytes) else text.encode())
 
     def interrupt(self, expect: str) -> None:
-        """Press Ctrl-C, as people do: again if nothing happens.
+        """Press Ctrl-C, again if nothing happens, as people do.
 
         The interpreter loses a signal that arrives just before a system call that waits, as readline's: it is seen
-        when that call ends. No hand is so quick; a test under load is.
+        when that call ends. People are not that fast, but a test under load is. A busy machine needs time to react,
+        and a second Ctrl-C would interrupt what comes after the first.
         """
-        for _ in range(int(PATIENCE)):
+        for _ in range(4):
             self.type(b"\x03")
             with suppress(AssertionError):
-                self.expect(expect, patience=1)
+                self.expect(expect, patience=PATIENCE / 4)
                 return
         raise AssertionError(f"Ctrl-C does not bring {expect!r}")
 
     def expect(self, text: str, patience: float = PATIENCE) -> str:
-        """Wait until ``text`` is shown, and return what came before it since the last time."""
+        """Wait until ``text`` is shown, and return what was shown before it since the last call."""
         wanted = text.encode().replace(b"\n", b"\r\n")
         deadline = time.monotonic() + patience
         while (found := self._seen.find(wanted, self._mark)) < 0:
@@ -200,12 +201,13 @@ class Terminal:
             return False
         try:
             data = os.read(self._master, 65536)
-        except OSError:  # Linux's way of saying that the other side is closed
+        except OSError:  # on Linux, this means that the other side is closed
             return False
         self.raw += data
         for _ in range(data.count(b"\x1b[6n")):
-            self.type(b"\x1b[1;1R")  # where is the cursor? In the first line: there is room for all
-        # An escape sequence that is not whole yet waits for its rest.
+            # A query for the position of the cursor: it is in the first line, so there is space below.
+            self.type(b"\x1b[1;1R")
+        # An incomplete escape sequence waits for the rest.
         last = self.raw.rfind(b"\x1b", self._looked_at)
         end = len(self.raw) if last < 0 or ESCAPE_SEQUENCE.match(self.raw, last) else last
         self._seen += ESCAPE_SEQUENCE.sub(b"", self.raw[self._looked_at : end])
@@ -221,7 +223,7 @@ class Terminal:
 
     @property
     def screen(self) -> str:
-        """All that was shown so far."""
+        """Everything shown so far."""
         return self._seen.decode(errors="replace")
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""The command line: help, bad usage, what is imported when, and what must never reach the user."""
+"""The command line: help, bad usage, lazy imports, and errors that must not reach the user as a traceback."""
 
 from __future__ import annotations
 

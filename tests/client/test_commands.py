@@ -1,4 +1,4 @@
-"""The language of the prompt: what a line means."""
+"""The commands of the prompt: what a line means."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def test_a_line_means(line, action):
     assert parse(line) == action
 
 
-def test_without_newline_text_goes_out_bare():
+def test_without_newline_text_is_sent_bare():
     assert parse("hello", b"") == Send(b"hello")
     assert parse("/repeat 2 a", b"") == Send(b"a", 2)
     assert parse("/time a", b"") == Time(b"a")
@@ -70,14 +70,14 @@ def test_a_file_in_the_home_folder(monkeypatch):
     [
         ("/hlep", "did you mean /help?"),
         ("/", "/help lists the commands"),
-        ("/usr/bin", "begin it with //"),
-        ("/quit now", "takes nothing"),
+        ("/usr/bin", "type // instead"),
+        ("/quit now", "takes no argument"),
         ("/hex 0", "not hexadecimal"),
         ("/hex zz", "not hexadecimal"),
         ("/hex", "no bytes"),
-        ("/view", "neither hex nor text"),
+        ("/view", "write hex or text"),
         ("/view x", "Usage: /view text|hex"),
-        ("/newline yes", "neither on nor off"),
+        ("/newline yes", "write on or off"),
         ("/repeat", "not a number"),
         ("/repeat 0 a", "not a number"),
         ("/repeat -1 a", "not a number"),

@@ -1,4 +1,4 @@
-"""What goes on behind the prompt."""
+"""The connection behind the prompt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from echoclient.target import Target
 
 @pytest.fixture
 def converse(serve):
-    """Start a conversation: `converse(manners)`; what it shows and says comes out of `shown` and `notices`."""
+    """Start a conversation: `converse(manners)`; what it shows and reports is in `shown` and `notices`."""
     started = []
 
     def start(manners=echo, **options):
@@ -42,7 +42,7 @@ def test_replies_are_shown_as_they_come(converse):
 
 
 def test_a_line_cut_by_the_network_is_shown_whole(converse, monkeypatch):
-    monkeypatch.setattr("echoclient.conversation._PATIENCE", PATIENCE)  # however late the rest comes
+    monkeypatch.setattr("echoclient.conversation._HOLD_BACK", PATIENCE)  # however late the rest arrives
 
     def cuts(connection):
         read_exactly(connection, 1)
@@ -79,7 +79,7 @@ def test_the_view_can_change_in_the_middle(converse):
     [
         (
             lambda connection: read_exactly(connection, 1),
-            "the server closed the connection; 1 bytes went out, 0 came back",
+            "the server closed the connection; 1 bytes sent, 0 received",
         ),
         (lambda connection: read_exactly(connection, 1) and reset(connection), "RESET"),
     ],
@@ -95,10 +95,10 @@ def test_the_end_is_announced_once(converse, manners, says):
     assert conversation.notices.empty()
 
 
-def test_our_own_half_close_is_no_fault_of_the_server(converse):
+def test_our_own_half_close_is_not_blamed_on_the_server(converse):
     conversation = converse()
     conversation.half_close()
-    assert conversation.notices.get(timeout=PATIENCE).startswith("the server is done; ")
+    assert conversation.notices.get(timeout=PATIENCE).startswith("the server has finished; ")
 
 
 def test_leaving_reads_the_rest_and_announces_nothing(converse):
@@ -131,11 +131,11 @@ def test_time_tells_the_first_byte_from_the_last(converse):
         connection.recv(1)
 
     conversation = converse(in_two_parts)
-    conversation._show = lambda _: go_on.set()  # the first part is on the screen
+    conversation._show = lambda _: go_on.set()  # the first part is shown
     report = conversation.time(b"hello\n", PATIENCE)
     first, last = (float(part.split(" after ")[1].split()[0]) for part in report.split(", "))
-    assert "6 bytes for 6 after" in report
-    # What holds the first part back for its line's end lies between the two.
+    assert "6 of 6 bytes after" in report
+    # Between the two, the first part is held back until the end of its line.
     assert last - first > 40
 
 
@@ -148,7 +148,7 @@ def test_time_without_a_reply(converse):
 
 
 def test_a_screen_that_is_full_stops_the_server(serve):
-    """What is not shown yet is bounded by what the kernel keeps: TCP slows down a server that pours."""
+    """What is not shown yet is limited by the kernel's buffers: TCP slows down a fast server."""
     release, sent = threading.Event(), []
 
     def pours(connection):

@@ -1,4 +1,4 @@
-"""What a server sends is shown and can do nothing to the terminal."""
+"""What a server sends is shown, and can't affect the terminal."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def test_escaping_leaves_only_what_can_be_printed(text):
 
 
 @given(st.text() | st.binary(), st.data())
-def test_where_the_network_cuts_makes_no_difference(content, data):
+def test_splits_by_the_network_make_no_difference(content, data):
     stream = content.encode() if isinstance(content, str) else content
     cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=5)))
     pieces = [stream[start:end] for start, end in zip([0, *cuts], [*cuts, len(stream)], strict=True)]
@@ -63,7 +63,7 @@ def test_a_line_is_held_back_until_it_is_whole():
 def test_a_line_without_an_end_is_shown_in_parts_of_bounded_size():
     view = TextView()
     parts = [view.feed(b"x" * 50_000) for _ in range(4)]
-    assert parts == ["", "x" * 100_000 + " [the line goes on]\n"] * 2
+    assert parts == ["", "x" * 100_000 + " [line continues]\n"] * 2
 
 
 def test_hex_is_laid_out_as_hexdump_does():

@@ -17,7 +17,7 @@ from client.kit import PATIENCE, Terminal, environment, upper
 PAGE = Path(__file__).parents[2] / "docs" / "client.md"
 OURS = PAGE.read_text().partition("\n## bench\n")[0]
 BLOCKS = re.findall(r"^```console\n(.*?)^```", OURS, re.MULTILINE | re.DOTALL)
-# A transcript: commands after a dollar sign, each with what it prints.
+# A transcript: commands after a dollar sign, each with its output.
 TRANSCRIPTS = [
     (command, shown)
     for block in BLOCKS
@@ -27,17 +27,17 @@ PROMPTS = [(command, shown) for command, shown in TRANSCRIPTS if "\n> " in shown
 
 
 def without_times(text):
-    """Leave out what is different each time: times, and which of several figures they are."""
+    """Leave out what differs each time: times, and the numbers of figures."""
     text = re.sub(r"[0-9.]+(/[0-9.]+)* ms", "? ms", text)
     return re.sub(r'("(?:min|mean|p\d+|max)"): [0-9.]+', r"\1: ?", text)
 
 
 @pytest.fixture
 def ports(serve):
-    """Substitute the ports of this test's servers for those of the page."""
-    with socket.socket() as nobody:
-        nobody.bind(("127.0.0.1", 0))
-        numbers = {"9000": serve().port, "9001": serve(upper).port, "9999": nobody.getsockname()[1]}
+    """Replace the ports of the page by those of this test's servers."""
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        numbers = {"9000": serve().port, "9001": serve(upper).port, "9999": unused.getsockname()[1]}
 
         def substitute(text):
             return re.sub(r"\b(9000|9001|9999)\b", lambda found: str(numbers[found[1]]), text)
@@ -47,7 +47,7 @@ def ports(serve):
 
 @pytest.fixture
 def path(tmp_path, ports, monkeypatch):
-    """A PATH on which `echoclient` is this checkout's, its default port the test's."""
+    """A PATH on which `echoclient` is that of this checkout, with the test's port as its default."""
     program = tmp_path / "bin" / "echoclient"
     program.parent.mkdir()
     program.write_text(
@@ -78,7 +78,7 @@ def test_a_command_prints_what_the_page_says(command, shown, ports, path):
 
 @pytest.fixture
 def patient(serve, tmp_path):
-    """Start `echoclient` in a terminal, with a prompt that waits for each reply, so that the two stand together."""
+    """Start `echoclient` in a terminal, with a prompt that waits for each reply, so that the two are shown together."""
     program = f"from echoclient import cli, repl; repl._SETTLE = {PATIENCE}; cli.main()"
     with ExitStack() as stack:
 

@@ -38,9 +38,9 @@ def test_one_wrong_byte_far_out_is_shown_from_both_sides():
 
 def test_too_little_and_too_much_are_told_apart():
     short, long = compare(b"hello", b""), compare(b"", b"hello")
-    assert short.what == "the reply ends at offset 0, 5 bytes short"
+    assert short.what == "the reply ends at offset 0, 5 bytes too early"
     assert short.evidence[1] == "  received  00000000  nothing"
-    assert long.what == "the reply goes on after its end at offset 0 with 5 bytes more"
+    assert long.what == "the reply has 5 bytes too many, from offset 0"
 
 
 @pytest.mark.parametrize(

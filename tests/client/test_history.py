@@ -74,7 +74,7 @@ def test_without_a_home(monkeypatch):
 
     monkeypatch.delenv("XDG_STATE_HOME", raising=False)
     monkeypatch.setattr("pathlib.Path.home", no_home)
-    assert HistoryFile().trouble == "history is not kept: no home folder: ~"
+    assert HistoryFile().trouble == "history is not kept: no home directory: ~"
 
 
 def test_a_disk_that_fills_up_later(file):

@@ -57,7 +57,7 @@ def test_what_never_comes_back_is_lost(ping, interval):
 
 
 def test_a_late_reply_is_timed_from_its_own_sending(ping):
-    """The server stalls; the pace goes on; each reply counts the time since its own message went out."""
+    """While the server stalls, messages are sent at the same rate; each is timed from its own sending."""
 
     def stalls(connection):
         connection.sendall(read_exactly(connection, 5 * SIZE))

@@ -1,4 +1,4 @@
-"""The pipe: byte-exact, and it ends whatever the other three do - the server, the input, the output."""
+"""The pipe is byte-exact, and ends whatever the server, the input and the output do."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from echoclient.target import Target
 
 
 class Pipes:
-    """A pipe's two ends outside: what it reads from us, and what it writes to us."""
+    """The outer ends of a pipe: what it reads from the test, and what it writes to it."""
 
     def __init__(self):
         self.source, self.input = os.pipe()
@@ -59,7 +59,7 @@ def background(function, *arguments):
 
 @contextmanager
 def collecting(pipes):
-    """Read what the pipe writes, as it comes; complete when the block is left."""
+    """Read what the pipe writes; it is complete at the end of the block."""
     received = bytearray()
 
     def read():
@@ -106,7 +106,7 @@ def test_a_hundred_megabytes_through_the_command_line(serve, tmp_path):
 
 
 def test_more_than_all_buffers_hold_does_not_deadlock(serve, pipes):
-    """A server that reads on only when its reply is taken blocks whoever sends first and receives later."""
+    """A server that reads only after its reply was taken blocks a client that sends everything before it receives."""
     data = os.urandom(30_000_000)
     with collecting(pipes) as received, background(write_and_close, pipes, data):
         talk(serve(), pipes)
@@ -135,7 +135,7 @@ def test_the_server_goes_away_while_the_input_is_idle(serve, pipes):
     os.write(pipes.input, b"hello")
     with pytest.raises(ClosedError) as failure:
         talk(serve(lambda connection: connection.sendall(read_exactly(connection, 5))), pipes)
-    assert str(failure.value).endswith("before the end of input; 5 bytes went out, 5 came back")
+    assert str(failure.value).endswith("before the end of input; 5 bytes sent, 5 received")
     assert pipes.read_all() == b"hello"
 
 
@@ -169,18 +169,18 @@ def test_the_server_ends_its_side_while_the_sender_is_blocked(serve, pipes, monk
 def test_the_server_resets_with_replies_missing(serve, pipes):
     def rude(connection):
         connection.sendall(read_exactly(connection, 10)[:4])
-        read_exactly(connection, 1)  # the client's second write comes when it has seen the four
+        read_exactly(connection, 1)  # the client writes again after it has seen the four
         reset(connection)
 
     os.write(pipes.input, b"0123456789")
     one_more = background(lambda: os.read(pipes.output, 4) and os.write(pipes.input, b"x"))
     with one_more, pytest.raises(ResetError) as failure:
         talk(serve(rude), pipes)
-    assert str(failure.value).endswith("connection reset by the server; 11 bytes went out, 4 came back")
+    assert str(failure.value).endswith("connection reset by the server; 11 bytes sent, 4 received")
 
 
 def test_the_end_of_input_and_of_the_server_at_once_is_no_failure(serve, pipes):
-    """The server closes first; then, before the sender looks, the input ends: everything was said."""
+    """The server closes first; the input ends before the sender looks, so everything was sent."""
     receive = Session.receive
 
     def end_the_input_first(session):
@@ -217,7 +217,7 @@ def test_an_input_that_cannot_be_read_is_named(serve, pipes, tmp_path):
 
 
 def test_non_blocking_descriptors(serve, pipes):
-    """Whoever shares a terminal or pipe with us may have set it so."""
+    """Another process that shares the terminal or pipe may have made it non-blocking."""
     data = os.urandom(3_000_000)
     os.set_blocking(pipes.source, False)
     os.set_blocking(pipes.sink, False)
@@ -234,7 +234,7 @@ def test_the_command_says_why_it_failed_and_exits_1(serve):
         said = process.stderr.read()
         assert process.wait(PATIENCE) == 1
     assert said.decode() == (
-        f"echoclient: RESET 127.0.0.1:{peer.port}: connection reset by the server; 5 bytes went out, 0 came back\n"
+        f"echoclient: RESET 127.0.0.1:{peer.port}: connection reset by the server; 5 bytes sent, 0 received\n"
     )
 
 
@@ -254,7 +254,7 @@ def test_ctrl_c_exits_130_without_a_traceback(serve, stdin):
 
 
 def test_a_signal_that_comes_just_before_the_wait_is_not_missed(serve, pipes, monkeypatch):
-    """All that is left of it then is the readable descriptor: the wait has to end for the handler to run."""
+    """Only the readable descriptor shows the signal: the wait has to end so that the handler can run."""
 
     def run_handlers_after(readers, *rest):
         readable = look(readers, *rest)[0]
@@ -272,7 +272,7 @@ def test_a_signal_that_comes_just_before_the_wait_is_not_missed(serve, pipes, mo
 
 
 def test_closed_standard_descriptors_never_become_the_socket(serve):
-    """With 1 closed, the socket would be number 1: what the server says would go back to it, for ever."""
+    """With 1 closed, the socket would get number 1, and what the server sends would go back to it for ever."""
     peer = serve()
     for redirection in ("<&-", ">&-", "<&- >&- 2>&-"):
         status = subprocess.run(

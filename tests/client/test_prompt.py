@@ -13,7 +13,7 @@ from client.kit import CTRL_D, PROMPT, both, hold, upper
 def test_a_conversation(serve, terminal, front_end):
     peer = serve(upper)
     screen = terminal("connect", peer.port, **front_end)
-    screen.expect(f"* connected to 127.0.0.1:{peer.port}; /help lists the commands, Ctrl-D leaves\n")
+    screen.expect(f"* connected to 127.0.0.1:{peer.port}; /help lists the commands, Ctrl-D quits\n")
     screen.expect(PROMPT)
     screen.type("hello\r")
     screen.expect("HELLO\n")
@@ -30,7 +30,7 @@ def test_a_conversation(serve, terminal, front_end):
     screen.type("/time now\r")
     screen.expect("NOW\n")
     screen.expect("* first byte after ")
-    screen.expect("4 bytes for 4 after ")
+    screen.expect("4 of 4 bytes after ")
     screen.expect(PROMPT)
     screen.type("/newline off\r")
     screen.expect(PROMPT)
@@ -53,7 +53,7 @@ def test_a_conversation(serve, terminal, front_end):
     screen.expect("* no command /hlep: did you mean /help?")
     screen.expect(PROMPT)
     screen.type("/quit\r")
-    screen.expect("* 47 bytes went out, 47 came back\n")
+    screen.expect("* 47 bytes sent, 47 received\n")
     assert screen.wait() == 0
 
 
@@ -71,10 +71,10 @@ def test_the_server_goes_away_and_comes_back(serve, terminal, front_end):
     screen = terminal("connect", peer.port, **front_end)
     screen.expect(PROMPT)
     leave.set()
-    screen.expect("* the server closed the connection; 0 bytes went out, 0 came back\n")
+    screen.expect("* the server closed the connection; 0 bytes sent, 0 received\n")
     screen.expect(PROMPT)
     screen.type("hello\r")
-    screen.expect("* the connection is closed: /reconnect makes a new one\n")
+    screen.expect("* the connection is closed: /reconnect opens a new one\n")
     screen.expect(PROMPT)
     screen.type("/reconnect\r")
     screen.expect(f"* connected to 127.0.0.1:{peer.port}")
@@ -83,7 +83,7 @@ def test_the_server_goes_away_and_comes_back(serve, terminal, front_end):
     screen.expect("HELLO\n")
     screen.expect(PROMPT)
     peer.stop()
-    screen.expect("* the server closed the connection; 6 bytes went out, 6 came back\n")
+    screen.expect("* the server closed the connection; 6 bytes sent, 6 received\n")
     screen.type("/reconnect\r")
     screen.expect(f"* REFUSED 127.0.0.1:{peer.port}: connection refused\n")
     screen.type("/quit\r")
@@ -107,7 +107,7 @@ def test_ctrl_c_clears_the_line_and_ctrl_d_ends_politely(serve, terminal, front_
     screen.expect(PROMPT)
     screen.type(CTRL_D)
     screen.expect("last words\n")
-    screen.expect("* 7 bytes went out, 11 came back\n")
+    screen.expect("* 7 bytes sent, 11 received\n")
     assert screen.wait() == 0
     assert received == [b"wanted\n"]
 
@@ -124,7 +124,7 @@ def test_half_close_and_the_rest_of_the_reply(serve, terminal, front_end):
     screen.expect(PROMPT)
     screen.type("/halfclose\r")
     screen.expect("desserts\n")
-    screen.expect("* the server is done; 9 bytes went out, 9 came back\n")
+    screen.expect("* the server has finished; 9 bytes sent, 9 received\n")
     screen.type(CTRL_D)
     assert screen.wait() == 0
 
@@ -144,12 +144,12 @@ def test_ctrl_c_ends_a_send_that_is_stuck_and_then_the_farewell(serve, terminal,
     screen.type(f"/send {tmp_path}/large\r")
     sending.wait()
     screen.interrupt(expect="* interrupted; ")
-    screen.expect("bytes went out, 0 came back\n")
+    screen.expect("bytes sent, 0 received\n")
     screen.expect(PROMPT)
     screen.type("/quit\r")
-    screen.expect("* waiting up to 5s for the server to finish; Ctrl-C leaves at once\n")
+    screen.expect("* waiting up to 5s for the server to finish; Ctrl-C quits at once\n")
     screen.interrupt(expect="* interrupted\n")
-    screen.expect("bytes went out, 0 came back\n")
+    screen.expect("bytes sent, 0 received\n")
     assert screen.wait() == 0
 
 

@@ -28,7 +28,7 @@ def test_a_server_cannot_touch_the_terminal(serve, terminal, front_end):
     assert b"\x1b[2J\\" not in screen.raw
 
 
-def test_the_bottom_line_says_where_things_stand_and_fits(serve, terminal):
+def test_the_bottom_line_shows_the_state_and_fits(serve, terminal):
     peer = serve()
     screen = terminal("connect", peer.port, columns=60)
     screen.expect(f" open  127.0.0.1:{peer.port}  rtt -  out 0 B  in 0 B")
@@ -41,7 +41,7 @@ def test_the_bottom_line_says_where_things_stand_and_fits(serve, terminal):
     assert "out 0 B" not in narrow.screen
 
 
-def test_no_colour_where_none_is_wanted(serve, terminal):
+def test_no_color_turns_colours_off(serve, terminal):
     peer = serve()
     for no_color, coloured in ((None, True), ("1", False)):
         screen = terminal("connect", peer.port, NO_COLOR=no_color)
@@ -78,7 +78,7 @@ def test_without_the_extra_there_is_a_prompt_all_the_same(serve, tmp_path):
 
 
 def test_with_output_redirected_there_is_no_prompt(serve, terminal, tmp_path):
-    """What comes must be in the file as it came; the terminal's own line editing serves."""
+    """What arrives is written to the file unchanged; the terminal's own line editing is used."""
     peer = serve(upper)
     screen = Terminal(
         ["/bin/sh", "-c", f'{sys.executable} -m echoclient connect {peer.port} > "{tmp_path}/out"'],

@@ -10,7 +10,7 @@ import pytest
 from client.kit import CTRL_D, DUMB, FULL, PROMPT, both, echo, read_exactly, upper
 
 
-def test_what_comes_while_typing_goes_above_the_prompt(serve, terminal):
+def test_text_that_arrives_while_typing_is_shown_above_the_prompt(serve, terminal):
     typed, received = threading.Event(), []
 
     def news(connection):
@@ -73,7 +73,7 @@ def test_ten_thousand_lines_pour_in_while_typing(serve, terminal):
     screen.expect("typed-meanwhile")
     screen.type("\r")
     screen.expect("* the server closed the connection")
-    # The prompt is redrawn between any two of them, by moving the cursor.
+    # The prompt is redrawn between two lines, by moving the cursor.
     shown = re.findall(r"line (\d+) of the flood\r\n", screen.screen)
     assert shown == [str(number) for number in range(10_000)]
     assert received == [b"typed-meanwhile\n"]
@@ -82,7 +82,7 @@ def test_ten_thousand_lines_pour_in_while_typing(serve, terminal):
 
 
 @both
-def test_what_is_typed_while_a_command_runs_waits_its_turn(serve, terminal, front_end):
+def test_what_is_typed_while_a_command_runs_waits_for_the_next_prompt(serve, terminal, front_end):
     asked, answer = threading.Event(), threading.Event()
 
     def slow(connection):
@@ -100,7 +100,7 @@ def test_what_is_typed_while_a_command_runs_waits_its_turn(serve, terminal, fron
     answer.set()
     screen.expect("SLOW\n* first byte after ")
     screen.expect("NEXT\n")
-    screen.expect("* 10 bytes went out, 10 came back\n")
+    screen.expect("* 10 bytes sent, 10 received\n")
     assert screen.wait() == 0
     assert "next" not in screen.screen.partition("SLOW")[0]
 
@@ -110,7 +110,7 @@ def test_what_is_typed_while_a_command_runs_waits_its_turn(serve, terminal, fron
     [
         (FULL, "größe ☃", "größe ☃\n"),
         (DUMB, "größe ☃", "größe ☃\n"),
-        (FULL, b"caf\xe9", "caf\\xe9\n"),  # readline(3) does not let it through
+        (FULL, b"caf\xe9", "caf\\xe9\n"),  # readline(3) drops it
     ],
 )
 def test_bytes_go_out_as_they_are_typed(serve, terminal, front_end, typed, shown):
@@ -146,7 +146,7 @@ def test_the_history_outlives_the_program(serve, terminal, front_end):
         assert screen.wait() == 0
 
 
-def test_a_history_that_cannot_be_kept_is_said_once(serve, terminal, tmp_path):
+def test_a_history_that_cannot_be_kept_is_reported_once(serve, terminal, tmp_path):
     (tmp_path / "file").touch()
     screen = terminal("connect", serve().port, XDG_STATE_HOME=str(tmp_path / "file"))
     screen.expect("* history is not kept: not a directory: ")
@@ -159,7 +159,7 @@ def test_completion_with_the_menu(serve, terminal):
     screen = terminal("connect", serve().port)
     screen.expect(PROMPT)
     screen.type("/vi")
-    screen.expect("how to show what comes")
+    screen.expect("show what arrives as text or in hexadecimal")
     screen.type("\thex\r")
     screen.expect(PROMPT)
     screen.type("az\r")

@@ -1,4 +1,4 @@
-"""send: one exchange, and the verdict on it."""
+"""send: one exchange, and the check of its reply."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_text_goes_out_as_echo_writes_it(serve):
     assert (result.returncode, result.stdout, result.stderr) == (0, b"hello world\n", b"")
 
 
-def test_bytes_of_an_argument_that_are_no_text_stay_what_they_are(serve):
+def test_bytes_of_an_argument_that_are_not_text_stay_unchanged(serve):
     result = run("send", "-t", serve().port, os.fsdecode(b"\xff\xfe"))
     assert result.stdout == b"\xff\xfe\n"
 
@@ -36,7 +36,7 @@ def test_text_and_file_exclude_each_other(tmp_path):
     (tmp_path / "file").touch()
     result = run("send", "--file", tmp_path / "file", "hello")
     assert result.returncode == 2
-    assert b"give either TEXT or --file" in result.stderr
+    assert b"TEXT and --file together: give one of the two" in result.stderr
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_one_wrong_byte_is_found_and_shown(serve):
 def test_what_came_before_the_failure_is_printed(serve):
     def half(connection):
         connection.sendall(read_exactly(connection, 6)[:3])
-        connection.recv(1)  # the end of what the client says
+        connection.recv(1)  # the end of what the client sends
         hold(connection)
 
     peer = serve(half)
@@ -74,7 +74,7 @@ def test_what_came_before_the_failure_is_printed(serve):
     assert (result.returncode, result.stdout) == (1, b"hel")
     assert result.stderr.decode() == (
         f"echoclient: TIMEOUT 127.0.0.1:{peer.port}: the server did not end the exchange within 200ms; "
-        "6 bytes went out, 3 came back\n"
+        "6 bytes sent, 3 received\n"
     )
 
 
@@ -95,7 +95,7 @@ def test_a_server_that_ends_before_it_has_everything(serve):
         connection.shutdown(socket.SHUT_WR)
         hold(connection)
 
-    with pytest.raises(ClosedError, match="before it had everything"):
+    with pytest.raises(ClosedError, match="before everything was sent"):
         try_exchange(serve(deaf), b"x" * 50_000_000)
 
 
@@ -107,7 +107,8 @@ def test_a_server_that_resets(serve):
 def test_a_server_that_drips_does_not_outlast_the_timeout(serve):
     def drips(connection):
         while True:
-            connection.sendall(b"." * 100_000)  # waits for the client to take it, and fails when that has gone
+            # Waits until the client takes it, and fails once the client has closed the connection.
+            connection.sendall(b"." * 100_000)
 
     with pytest.raises(TimedOutError):
         try_exchange(serve(drips), b"x", timeout=0.1)

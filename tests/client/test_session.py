@@ -1,4 +1,4 @@
-"""One connection: how it comes about, and what it is called when it does not."""
+"""One connection: how it is established, and how a failure is reported."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from echoclient.target import Target
 
 @pytest.fixture
 def free_port():
-    """A port on which nobody listens, and which nobody gets as long as the test runs."""
+    """A port on which nothing listens, and that no other process can get during the test."""
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         yield sock.getsockname()[1]
@@ -38,12 +38,12 @@ def test_an_exchange_is_counted_on_both_sides(serve):
         received = b"".join(iter(session.receive, b""))
         assert received == b"x" * 100_000
         assert (session.bytes_out, session.bytes_in) == (100_000, 100_000)
-        assert session.traffic() == "100000 bytes went out, 100000 came back"
+        assert session.traffic() == "100000 bytes sent, 100000 received"
         assert session.peer == str(session.target)
         assert session.socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
-def test_nobody_there_is_refused(free_port):
+def test_a_port_without_a_listener_is_refused(free_port):
     with pytest.raises(RefusedError) as refusal:
         connect(Target(port=free_port))
     assert str(refusal.value) == f"REFUSED 127.0.0.1:{free_port}: connection refused"
@@ -58,7 +58,7 @@ def test_a_name_without_an_address(monkeypatch):
         connect(Target("nowhere.invalid"))
 
 
-def test_a_name_that_no_name_server_could_know():
+def test_a_name_that_cannot_be_a_host_name():
     with pytest.raises(ResolveError):
         connect(Target("a" * 64))  # a label has at most 63 characters
 
@@ -67,7 +67,7 @@ def test_a_silent_name_server_does_not_outlast_the_timeout(monkeypatch):
     look_up, release, threads = socket.getaddrinfo, threading.Event(), []
 
     def silent(*args, flags=0, **keywords):
-        if flags:  # the question whether it is an address asks no server
+        if flags:  # checking whether it is an address asks no server
             return look_up(*args, flags=flags, **keywords)
         threads.append(threading.current_thread())
         release.wait()
@@ -82,7 +82,7 @@ def test_a_silent_name_server_does_not_outlast_the_timeout(monkeypatch):
 
 @pytest.fixture
 def silent_port():
-    """A port that leaves packets without an answer: its listener has as many connections waiting as it may have."""
+    """A port that does not answer: the queue of its listener is full."""
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, ExitStack() as waiting:
         port = listener.getsockname()[1]
         with suppress(TimedOutError):
@@ -91,7 +91,7 @@ def silent_port():
         yield port
 
 
-def test_a_server_that_takes_no_connection_times_out(silent_port):
+def test_a_server_that_accepts_no_connection_times_out(silent_port):
     with pytest.raises(TimedOutError, match=r"^TIMEOUT .*: no answer"):
         connect(Target(port=silent_port), timeout=0.05)
 
@@ -119,7 +119,7 @@ def test_an_address_family_this_machine_lacks_is_passed_over(monkeypatch, serve,
     monkeypatch.setattr("socket.socket", without_v6)
     with connect(Target("two.example")):
         pass
-    # If none can be reached, the error that says most about the server is the one to hear.
+    # If none can be reached, the error that says most about the server is reported.
     monkeypatch.setattr("echoclient.session.resolve", lambda *_: no_such_family + addresses(free_port))
     with pytest.raises(RefusedError):
         connect(Target("two.example"))
@@ -131,8 +131,8 @@ def test_an_address_that_swallows_packets_leaves_time_for_the_next(monkeypatch, 
         assert session.peer != f"127.0.0.1:{silent_port}"
 
 
-def test_a_connection_to_oneself_is_nobody_there(monkeypatch):
-    """The kernel may pick the very port we want as our own, and join the two: with nobody listening, it would echo."""
+def test_a_socket_connected_to_itself_counts_as_refused(monkeypatch):
+    """The kernel may choose the target's port for our end and connect the socket to itself; that would echo."""
     genuine = socket.socket.connect
 
     def from_the_same_port(sock, address):
@@ -149,7 +149,7 @@ def test_a_connection_to_oneself_is_nobody_there(monkeypatch):
 
 
 class Pauses(threading.Event):
-    """A stop event that lets no time pass, notes how long it was to wait, and does something meanwhile."""
+    """A stop event that does not wait, records how long it should have waited, and does something instead."""
 
     def __init__(self, meanwhile=lambda pauses: False):
         super().__init__()
@@ -161,7 +161,7 @@ class Pauses(threading.Event):
         return self._meanwhile(self.pauses)
 
 
-def test_waiting_goes_on_until_the_server_is_up(serve):
+def test_waiting_continues_until_the_server_is_up(serve):
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -192,10 +192,10 @@ def test_waiting_ends_at_the_deadline(free_port):
         connect(Target(port=free_port), wait=0.2)
 
 
-def test_waiting_ends_when_another_thread_says_so(free_port):
+def test_another_thread_can_stop_the_waiting(free_port):
     stop = threading.Event()
     with pytest.raises(RefusedError):
-        # The first line that is said says that the wait begins.
+        # The first message says that the wait begins.
         connect(Target(port=free_port), wait=3600, say=lambda _: stop.set(), stop=stop)
 
 
@@ -214,7 +214,8 @@ def test_sending_after_the_server_has_gone_is_closed(serve):
     with connect(Target(port=serve(lambda _: None).port)) as session:
         assert session.receive() == b""
         with pytest.raises(ClosedError):
-            session.send(b"x" * 10_000_000)  # the first part is still taken: only its answer, a RST, tells
+            # The first part is still taken; only the RST that answers it shows the failure.
+            session.send(b"x" * 10_000_000)
 
 
 def test_shutdown_wakes_a_receiver(serve):
@@ -225,7 +226,7 @@ def test_shutdown_wakes_a_receiver(serve):
         session.shutdown()
         thread.join()
         assert results == [b""]
-        session.half_close()  # of a connection that is gone: nothing to say
+        session.half_close()  # the connection has ended: nothing happens
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""wait: it is up when it answers, and not before."""
+"""wait: a server is up when it answers, and not before."""
 
 from __future__ import annotations
 

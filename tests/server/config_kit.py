@@ -49,7 +49,7 @@ def two_texts(kind: Kind) -> tuple[str, str]:
             return "100", "64kB"
         case Text() | HandlerName():
             return "first", "second"
-    raise AssertionError(f"say here what a {type(kind).__name__} allows")
+    raise AssertionError(f"add what a {type(kind).__name__} allows")
 
 
 def as_toml(kind: Kind, text: str) -> object:
@@ -75,7 +75,7 @@ def wrong_texts(kind: Kind) -> list[str]:
             return ["100/s", "1.5", "-1", "64kb", "64 kB", "kB", "1001GB", "0B", "1e3"]
         case Text() | HandlerName():
             return ["two\nlines", "\x1b[2J", "\x7f"]
-    raise AssertionError(f"say here what a {type(kind).__name__} refuses")
+    raise AssertionError(f"add what a {type(kind).__name__} refuses")
 
 
 def wrong_values(kind: Kind) -> list[object]:
@@ -96,7 +96,7 @@ def wrong_values(kind: Kind) -> list[object]:
             return [*of_other_types, "", "soon", 1, True, 10**5000, "1e3/s"]
         case Text() | HandlerName():
             return [*of_other_types, "", "two\nlines", "\x1b[2J", 1, True]
-    raise AssertionError(f"say here what a {type(kind).__name__} refuses")
+    raise AssertionError(f"add what a {type(kind).__name__} refuses")
 
 
 def toml_allows(value: object) -> bool:

@@ -1,7 +1,8 @@
-"""Fixtures for the server's tests. Those that use `mode` hold for every way of serving."""
+"""Fixtures of the server's tests. Tests that use `mode` run once in each mode."""
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
@@ -10,9 +11,23 @@ from typing import Any
 import pytest
 
 from echoserver import Server, ServerConfig
-from server.kit import PATIENCE, Gate, LogLines, Peer
+from echoserver.clock import Deadline
+from echoserver.observe.metrics import CloseReason
+from echoserver.serving.connection import Connection
+from echoserver.serving.limits import Limits
+from echoserver.serving.rate import TokenBucket
+from server.connection_kit import serve_blocking, serve_events, tcp_pair
+from server.janitor_kit import LIMITS_OFF, FakeLifecycle, make_janitor
+from server.kit import PATIENCE, Gate, Peer
+from server.log_lines import LogLines
 
 MODES = ["threads", "workers"]
+WAYS: list[dict[str, Any]] = [
+    {"mode": "threads"},
+    {"mode": "workers"},
+    {"mode": "workers", "dispatch": "queue"},
+    {"mode": "workers", "dispatch": "queue", "queue_order": "priority", "workers": 2},
+]
 
 
 @pytest.fixture(params=MODES)
@@ -34,7 +49,7 @@ def background() -> Iterator[Callable[..., Future[Any]]]:
 
 @pytest.fixture
 def serve(mode: str, log: LogLines, background: object) -> Iterator[Callable[..., Server]]:
-    """Start a server: `serve(handler, option=value, ...)`. At the end it is stopped, and its books must balance."""
+    """Start a server: `serve(handler, option=value, ...)`. At the end it is stopped, and its counters must add up."""
     servers: list[Server] = []
 
     def start(handler: Any = "echo", **options: Any) -> Server:
@@ -66,7 +81,51 @@ def connect(serve: object) -> Iterator[Callable[..., Peer]]:
 
 @pytest.fixture
 def gate(connect: object) -> Iterator[Gate]:
-    """A handler function that waits for the test; opened before the server stops, also when the test fails."""
+    """A handler function that waits for the test; it is opened before the server stops, also when the test fails."""
     made = Gate()
     yield made
     made.open()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, Peer]]:
+    """Return the server's end and the peer's end of a TCP connection."""
+    served, peer = tcp_pair()
+    with served, peer:
+        yield served, peer
+
+
+@pytest.fixture(params=[serve_blocking, serve_events], ids=["blocking", "events"])
+def serve_to_end(request: pytest.FixtureRequest) -> Callable[[Connection], CloseReason]:
+    """Return each of the two ways to serve a connection to its end."""
+    return request.param
+
+
+@pytest.fixture
+def running() -> Iterator[Callable[..., FakeLifecycle]]:
+    """Start a janitor: `running(limits, *connections)` returns the lifecycle that it works for."""
+    started = []
+
+    def start(limits: Limits = LIMITS_OFF, *connections: Connection) -> FakeLifecycle:
+        janitor, lifecycle = make_janitor(limits, *connections)
+        janitor.start()
+        started.append(janitor)
+        return lifecycle
+
+    yield start
+    for janitor in started:
+        assert janitor.stop(Deadline(PATIENCE)) == []
+
+
+@pytest.fixture(params=WAYS, ids=lambda way: "-".join(map(str, way.values())))
+def way(request: pytest.FixtureRequest) -> dict[str, Any]:
+    """Return the options of each way of serving; they override those of the fixture `serve`."""
+    return request.param
+
+
+@pytest.fixture
+def dry(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have buckets never fill again, and pauses outlast every test: only a request to end can end one."""
+    wait = TokenBucket.wait
+    monkeypatch.setattr(TokenBucket, "_fill", lambda *_: None)
+    monkeypatch.setattr(TokenBucket, "wait", lambda bucket, now: wait(bucket, now) and 2 * PATIENCE)

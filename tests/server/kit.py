@@ -1,36 +1,28 @@
-"""What the server's tests are built from: peers with deadlines, handlers that wait for the test, and a log to wait on.
+"""What the server's tests share: peers with deadlines, handlers that wait for the test, and ways to wait for a server.
 
-Nothing here sleeps. A test waits for what the server does (a reply, the end of the stream, a line of the log, an
-event), and `PATIENCE` only bounds how long a defect can make it wait.
+Nothing here sleeps. A test waits for what the server does: a reply, the end of the stream, an event. `PATIENCE` only
+limits how long a defect can make it wait.
 """
 
 from __future__ import annotations
 
-import logging
 import selectors
 import socket
 import struct
 import threading
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable
 from select import select
-from typing import Any
-
-import structlog
-from structlog.typing import FilteringBoundLogger
 
 from echoserver import Handler, Server
 from echoserver.clock import Deadline
-from echoserver.serving.affinity import Affinity
+from echoserver.observe.metrics import ConnectionState
 from echoserver.serving.connection import Connection
-
-ANY_CORE = Affinity("all", lock_bound=False)
-"""What a connection is told that no server made."""
 
 PATIENCE = 10.0
 
 
 class Peer:
-    """A client's end of one connection. Every step of it has a deadline."""
+    """The client's end of one connection. Every step has a deadline."""
 
     def __init__(
         self, address: tuple[str, int], *, receive_buffer: int | None = None, source: str | None = None
@@ -44,7 +36,7 @@ class Peer:
         try:
             self.sock.settimeout(PATIENCE)
             if receive_buffer is not None:
-                # Before the connect: it is what the window is scaled for.
+                # Before the connect, which negotiates the window scale.
                 self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_buffer)
             if source is not None:
                 self.sock.bind((source, 0))
@@ -53,7 +45,7 @@ class Peer:
             self.sock.close()
             raise
         self.name = "{}:{}".format(*self.sock.getsockname()[:2])
-        """As the server's log has it."""
+        """The address of this peer as the server's log shows it."""
 
     def __enter__(self) -> Peer:
         return self
@@ -65,7 +57,7 @@ class Peer:
         self.sock.sendall(data)
 
     def send_what_fits(self, data: bytes) -> int:
-        """Send until the kernels of both sides take no more; return how many bytes that was."""
+        """Send until the kernels of both sides accept no more; return how many bytes that was."""
         self.sock.setblocking(False)
         sent = 0
         try:
@@ -78,11 +70,11 @@ class Peer:
         return sent
 
     def finish(self) -> None:
-        """Half-close: say that no more will come."""
+        """Half-close: no more will be sent."""
         self.sock.shutdown(socket.SHUT_WR)
 
     def read(self, count: int) -> bytes:
-        """Return exactly so many bytes."""
+        """Return exactly `count` bytes."""
         got = bytearray()
         while len(got) < count:
             data = self.sock.recv(min(65536, count - len(got)))
@@ -108,12 +100,12 @@ class Peer:
         return bytes(got)
 
     def exchange(self, data: bytes) -> bytes:
-        """Send a message and return as many bytes as it has."""
+        """Send a message and return a reply of the same length."""
         self.send(data)
         return self.read(len(data))
 
     def swap(self, data: bytes) -> bytes:
-        """Send all of it, half-close, and read to the end of the stream, both at once as `cat file | nc` does."""
+        """Send all of it and half-close, and meanwhile read to the end of the stream, as `cat file | nc` does."""
         got = bytearray()
         rest = memoryview(data)
         self.sock.setblocking(False)
@@ -134,7 +126,7 @@ class Peer:
                     got += piece
 
     def flood(self, pattern: bytes) -> bytes:
-        """Send a pattern over and over, and read, until the server ends it; return what came."""
+        """Send a pattern over and over, and read, until the server ends the connection; return what was read."""
         got = bytearray()
         block, sent, sending = pattern * (65536 // len(pattern)), 0, True
         self.sock.setblocking(False)
@@ -158,7 +150,7 @@ class Peer:
                     return bytes(got)
 
     def reset(self) -> None:
-        """Break the connection: the server gets RST, not an orderly end."""
+        """Reset the connection, without an orderly end."""
         self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.close()
 
@@ -166,45 +158,8 @@ class Peer:
         self.sock.close()
 
 
-class LogLines:
-    """A log that a test reads and waits on: each line is a dictionary, with the event under `event`."""
-
-    def __init__(self) -> None:
-        self._changed = threading.Condition()  # guards the lines
-        self._lines: list[dict[str, Any]] = []
-        self.logger: FilteringBoundLogger = structlog.wrap_logger(
-            None,
-            wrapper_class=structlog.make_filtering_bound_logger(logging.NOTSET),
-            processors=[structlog.processors.add_log_level, self._take],
-        )
-
-    def _take(self, _logger: object, _method: str, event: MutableMapping[str, Any]) -> str:
-        with self._changed:
-            self._lines.append(dict(event))
-            self._changed.notify_all()
-        raise structlog.DropEvent
-
-    def lines(self, event: str, **facts: object) -> list[dict[str, Any]]:
-        """Return the lines so far with this event and these values."""
-        wanted = {"event": event, **facts}
-        with self._changed:
-            return [line for line in self._lines if wanted.items() <= {**line, "exc_info": None}.items()]
-
-    def wait_for(self, event: str, *, count: int = 1, **facts: object) -> list[dict[str, Any]]:
-        """Wait until there are so many such lines, and return them."""
-        with self._changed:
-            enough = self._changed.wait_for(lambda: len(self.lines(event, **facts)) >= count, PATIENCE)
-            assert enough, f"waited for {count} x {event!r} {facts}; there are {self._lines[-20:]}"
-            return self.lines(event, **facts)
-
-    def ended(self, peer: Peer) -> dict[str, Any]:
-        """Wait for the one line about the end of a peer's connection, and return it."""
-        (line,) = self.wait_for("connection ended", peer=peer.name)
-        return line
-
-
 class Gate:
-    """A handler function that says when it was entered and waits until the test opens it; then it echoes."""
+    """A handler function that reports each call and does not return before the test opens the gate; it echoes."""
 
     def __init__(self) -> None:
         self._entered = threading.Semaphore(0)
@@ -216,12 +171,12 @@ class Gate:
         return data
 
     def wait_entered(self, times: int = 1) -> None:
-        """Wait until the function has been called so many times more."""
+        """Wait for this many more calls of the function."""
         for _ in range(times):
-            assert self._entered.acquire(timeout=PATIENCE), "nobody came to the gate"
+            assert self._entered.acquire(timeout=PATIENCE), "the function was not called"
 
     def open(self) -> None:
-        """Let everybody through, now and later."""
+        """Have all calls return, now and later."""
         self._open.set()
 
 
@@ -232,7 +187,7 @@ def scripted(
     finish: Callable[[], object] = lambda: b"",
     blocking: bool = True,
 ) -> type[Handler]:
-    """Return a handler that does what the functions say; whatever they return is passed on."""
+    """Return a handler class whose methods call these functions and return whatever they return."""
     is_blocking = blocking
 
     class Scripted(Handler):
@@ -256,7 +211,7 @@ def wait_until_idle(server: Server) -> None:
 
 
 def wait_until_gone(server: Server) -> None:
-    """Wait until the threads have ended that `stop` left behind with a handler which has come back since."""
+    """Wait until the threads have ended that `stop` left behind in a handler, which has returned since."""
     for thread in threading.enumerate():
         if server._mode.serves_in(thread):
             thread.join(PATIENCE)
@@ -264,24 +219,24 @@ def wait_until_gone(server: Server) -> None:
 
 
 def wait_until_free(server: Server) -> None:
-    """Wait until every place is free again, a moment after the connections have ended; nobody tells of it."""
+    """Wait until every place is free again, shortly after the connections have ended. No event tells of it."""
     deadline = Deadline(PATIENCE)
-    while server._acceptor._slots._value < server.config.max_connections:
+    while server._admission.slots._value < server.config.max_connections:
         assert not deadline.expired, "a place was lost"
 
 
 def wait_arrived(connection: Connection, count: int = 0) -> None:
-    """Wait until the server's kernel has something of the peer for the server to receive, and so many bytes of it."""
+    """Wait until something has arrived for the server to receive, and at least `count` bytes of it."""
     deadline = Deadline(PATIENCE)
     while True:
-        readable, _, _ = select([connection.fileno()], [], [], deadline.remaining())
+        readable, _, _ = select([connection.transport.fileno()], [], [], deadline.remaining())
         assert readable, "nothing arrived"
         if connection.arrived() >= count:
             return
 
 
 def drain_begun(server: Server) -> threading.Event:
-    """Return an event that is set once `stop` has asked every connection to end and begins to wait for them."""
+    """Return an event that is set once `stop` has asked every connection to end and begins to wait for that."""
     begun = threading.Event()
     wait_empty = server._registry.wait_empty
 
@@ -293,9 +248,16 @@ def drain_begun(server: Server) -> threading.Event:
     return begun
 
 
-def tcp_pair(*, receive_buffer: int | None = None) -> tuple[socket.socket, Peer]:
-    """Return the two ends of a TCP connection: the server's, for a test to serve, and the peer's."""
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        peer = Peer(listener.getsockname(), receive_buffer=receive_buffer)
-        served, _ = listener.accept()
-    return served, peer
+def serves_on(connect: Callable[[Server], Peer], server: Server) -> bool:
+    """Return whether a new peer is served."""
+    return connect(server).swap(b"still here") == b"still here"
+
+
+def wait_for_state(server: Server, state: ConnectionState) -> Connection:
+    """Wait until the only connection is in a state. No event tells of it, so this polls."""
+    deadline = Deadline(PATIENCE)
+    while not deadline.expired:
+        for connection in server.connections():
+            if connection.stats.state == state:
+                return connection
+    raise AssertionError(f"never {state.name.lower()}: {server.connections()}")

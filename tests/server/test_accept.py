@@ -1,4 +1,4 @@
-"""Accepting when the system refuses: which errors are taken in one's stride, which are waited out, which end it."""
+"""Errors of accept: those that are ignored, those that are waited out, and those that end the server."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from time import monotonic
 
 import pytest
 
+import echoserver.net.transport
 import echoserver.server
 import echoserver.serving.acceptor
 from echoserver import Server
@@ -24,7 +25,7 @@ CANNOT_FOR_NOW = "cannot accept for now"
 
 
 class Listener(socket.socket):
-    """A real listener whose `accept` raises what the test has put up for it, and then accepts."""
+    """A real listener whose `accept` raises the errors that the test has set, and then accepts."""
 
     def __init__(self, real: socket.socket) -> None:
         super().__init__(fileno=real.detach())
@@ -33,7 +34,7 @@ class Listener(socket.socket):
         self.wraps: Callable[[socket.socket], socket.socket] = lambda sock: sock
         self.calls = 0
         self.raised = threading.Semaphore(0)
-        self.nobody_left = threading.Event()
+        self.queue_empty = threading.Event()
 
     def fail_with(self, *numbers: int) -> None:
         self.raises.extend(OSError(number, os.strerror(number)) for number in numbers)
@@ -44,11 +45,11 @@ class Listener(socket.socket):
         if error is not None:
             self.raised.release()
             raise error
-        self.nobody_left.clear()
+        self.queue_empty.clear()
         try:
             sock, address = super().accept()
         except BlockingIOError:
-            self.nobody_left.set()
+            self.queue_empty.set()
             raise
         return self.wraps(sock), address
 
@@ -66,23 +67,23 @@ def listeners(monkeypatch) -> list[Listener]:
     return made
 
 
-def knock(server: Server) -> None:
-    """Give the acceptor a reason to accept; it may be gone before the connect has returned."""
+def connect_and_close(server: Server) -> None:
+    """Give the acceptor a reason to accept. It may have ended before the connect returns."""
     try:
         Peer(server.address).close()
     except ConnectionError:
         pass
 
 
-def test_the_two_kinds_of_errors_have_nothing_in_common():
+def test_no_error_is_of_two_kinds():
     assert not _PEER_GONE & _SHORTAGE
     assert errno.EAGAIN not in _PEER_GONE | _SHORTAGE
 
 
 @pytest.mark.parametrize("number", sorted(_PEER_GONE), ids=errno.errorcode.get)
-def test_a_peer_that_is_gone_again_costs_nothing(serve, listeners, log, number):
+def test_a_peer_that_has_gone_again_costs_nothing(serve, listeners, log, number):
     server = serve(max_connections=1)
-    listeners[0].fail_with(*[number] * 200)  # more often than it accepts in a row, and than it has places
+    listeners[0].fail_with(*[number] * 200)  # more than it accepts in a row, and more than it has places
     begun = monotonic()
     with Peer(server.address) as peer:
         assert peer.swap(b"hello") == b"hello"
@@ -103,7 +104,7 @@ def test_a_shortage_is_waited_out(serve, listeners, log, monkeypatch, number):
     with Peer(server.address) as peer:
         assert peer.swap(b"hello") == b"hello"
     assert monotonic() - begun >= 3 * pause  # it did not spin
-    assert listeners[0].calls <= 3 + 1 + 2  # one that accepts, and one or two that find nobody
+    assert listeners[0].calls <= 3 + 1 + 2  # one that accepts, and one or two that find the queue empty
     lines = log.lines(CANNOT_FOR_NOW)
     assert 1 <= len(lines) <= 1 + (monotonic() - begun)  # at most once a second
     assert (lines[0]["level"], lines[0]["error"]) == ("warning", errno.errorcode[number])
@@ -116,8 +117,8 @@ def test_connections_go_on_during_a_shortage(serve, connect, listeners, log):
     server = serve()
     peer = connect(server)
     assert peer.exchange(b"hello") == b"hello"
-    # The acceptor goes on after the first peer: inside a real accept it would still take the next one.
-    assert listeners[0].nobody_left.wait(PATIENCE)
+    # The acceptor tries again after the first peer. Within a real accept it would still take the next one.
+    assert listeners[0].queue_empty.wait(PATIENCE)
     listeners[0].always = OSError(errno.EMFILE, "Too many open files")
     waiting = connect(server)
     waiting.send(b"patience")
@@ -153,14 +154,14 @@ def test_a_shortage_at_one_listener_does_not_close_the_other(serve, listeners, m
         assert waiting.swap(b"me too") == b"me too"
 
 
-def test_nobody_there_after_all(serve, connect, listeners):
+def test_a_listener_that_is_readable_without_a_peer(serve, connect, listeners):
     server = serve(max_connections=1)
     listeners[0].fail_with(*[errno.EAGAIN] * 3)
     assert connect(server).swap(b"hello") == b"hello"
 
 
 @pytest.mark.parametrize("number", [errno.EMFILE, errno.ECONNABORTED, errno.EAGAIN])
-def test_rejecting_bears_the_same_errors(serve, connect, listeners, number):
+def test_rejecting_survives_the_same_errors(serve, connect, listeners, number):
     server = serve(max_connections=1, at_limit="reject")
     inside = connect(server)
     assert inside.exchange(b"in") == b"in"
@@ -181,21 +182,21 @@ def test_rejecting_bears_the_same_errors(serve, connect, listeners, number):
     ],
     ids=repr,
 )
-def test_any_other_error_ends_the_accepting_and_says_so(serve, connect, listeners, log, error):
+def test_any_other_error_ends_accepting_and_is_reported(serve, connect, listeners, log, error):
     server = serve()
     before = connect(server)
     assert before.exchange(b"hello") == b"hello"
-    # Inside a real accept it would still take the next one.
-    assert listeners[0].nobody_left.wait(PATIENCE)
+    # Within a real accept it would still take the next one.
+    assert listeners[0].queue_empty.wait(PATIENCE)
     listeners[0].always = error
-    knock(server)
+    connect_and_close(server)
     with pytest.raises(BindError, match="cannot go on") as raised:
         server.wait()
     assert "\n" not in str(raised.value)
     assert raised.value.__cause__ is error
     (line,) = log.wait_for("cannot go on serving")
     assert line["level"] == "error"
-    # Who is connected is served on, and drained as ever.
+    # Open connections are still served, and drained as usual.
     assert before.exchange(b"still here") == b"still here"
     assert server.stop() == []
     assert before.read_to_end() == b""
@@ -205,19 +206,19 @@ def test_any_other_error_ends_the_accepting_and_says_so(serve, connect, listener
         server.wait()
 
 
-def test_such_an_error_while_rejecting_ends_it_too(serve, connect, listeners):
+def test_any_other_error_while_rejecting_ends_accepting_too(serve, connect, listeners):
     server = serve(max_connections=1, at_limit="reject")
     inside = connect(server)
     assert inside.exchange(b"in") == b"in"
     listeners[0].always = OSError(errno.EINVAL, "Invalid argument")
-    knock(server)
+    connect_and_close(server)
     with pytest.raises(BindError):
         server.wait()
-    server._acceptor._thread.join(PATIENCE)  # it says so first, and then closes
+    server._acceptor._thread.join(PATIENCE)  # it reports the error first, and then closes
     assert listeners[0].fileno() == -1
 
 
-def test_the_next_one_is_served_after_a_peer_that_reset_before_it_was_accepted(serve, connect, log):
+def test_peers_that_reset_before_they_are_accepted_do_not_hold_up_the_next(serve, connect, log):
     server = serve(max_connections=1)
     inside = connect(server)
     assert inside.exchange(b"in") == b"in"
@@ -230,11 +231,11 @@ def test_the_next_one_is_served_after_a_peer_that_reset_before_it_was_accepted(s
     last.finish()
     assert last.read_to_end() == b""
     wait_until_idle(server)
-    assert server.stats().closed["reset"] in range(6)  # some systems do not show them at all
+    assert server.stats().closed["reset"] in range(6)  # some systems do not report them at all
 
 
 class Broken(socket.socket):
-    """An accepted socket that the peer has reset already, as some systems report it: at the first thing one sets."""
+    """An accepted socket that the peer has reset, as some systems report it: by the first call that sets an option."""
 
     def __init__(self, real: socket.socket) -> None:
         super().__init__(fileno=real.detach())
@@ -246,8 +247,8 @@ class Broken(socket.socket):
         raise OSError(errno.EINVAL, "Invalid argument")
 
 
-def test_a_socket_that_is_broken_from_the_start(serve, connect, listeners, log, monkeypatch):
-    monkeypatch.setattr(echoserver.server, "_ACCEPTED_BLOCKING", False)  # as on other systems than Linux
+def test_an_accepted_socket_that_is_broken_already(serve, connect, listeners, log, monkeypatch):
+    monkeypatch.setattr(echoserver.net.transport, "_ACCEPTED_BLOCKING", False)  # as on systems other than Linux
     server = serve(max_connections=1)
     listeners[0].wraps = Broken
     for _ in range(3):
@@ -261,7 +262,7 @@ def test_a_socket_that_is_broken_from_the_start(serve, connect, listeners, log, 
     assert server.stats().closed["reset"] == 3
 
 
-def test_a_crowd_is_accepted_whole(serve, background):
+def test_a_crowd_is_accepted_completely(serve, background):
     """More at once than the acceptor takes in a row."""
     server = serve()
     together = threading.Barrier(16)
@@ -283,7 +284,7 @@ def test_a_crowd_is_accepted_whole(serve, background):
     assert server.stats().accepted == 320
 
 
-def test_an_accepting_server_can_be_asked_from_anywhere(serve, connect, background):
+def test_a_server_can_be_asked_from_any_thread_while_it_accepts(serve, connect, background):
     server: Server = serve()
 
     def ask() -> int:

@@ -1,4 +1,4 @@
-"""How many are let in, what happens to the others, and that no failure costs a place."""
+"""The connection limit: how many are served, what happens to the others, and that no failure costs a place."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from time import monotonic
 
 import pytest
 
-import echoserver.server
+import echoserver.serving.drain
 from server.kit import PATIENCE, Gate, Peer, scripted, wait_until_gone, wait_until_idle
 
 REACHED = "connection limit reached"
 
 
-def connect_when_there_is_room(connect, server) -> Peer:
-    """Connect until a peer is let in: a place is free a moment after the last line about who had it."""
+def connect_until_served(connect, server) -> Peer:
+    """Connect until a peer is served: a place becomes free shortly after its connection is logged as ended."""
     deadline = monotonic() + PATIENCE
     while monotonic() < deadline:
         peer = connect(server)
@@ -23,18 +23,18 @@ def connect_when_there_is_room(connect, server) -> Peer:
                 return peer
         except (AssertionError, ConnectionError):
             peer.close()
-    raise AssertionError("nobody was let in")
+    raise AssertionError("no peer was served")
 
 
 # -- wait
 
 
-def test_at_the_limit_new_peers_wait_their_turn(serve, connect, log):
+def test_at_the_limit_new_peers_wait(serve, connect, log):
     server = serve(max_connections=2)
     first, second = connect(server), connect(server)
     assert first.exchange(b"1") == b"1"
     assert second.exchange(b"2") == b"2"
-    third = connect(server)  # the kernel took it; nobody has accepted it
+    third = connect(server)  # it is in the kernel's queue and has not been accepted
     third.send(b"3")
     (line,) = log.wait_for(REACHED)
     assert (line["level"], line["active"], line["limit"]) == ("warning", 2, 2)
@@ -47,29 +47,29 @@ def test_at_the_limit_new_peers_wait_their_turn(serve, connect, log):
 
 
 @pytest.mark.parametrize("at_limit", ["wait", "reject"])
-def test_a_full_house_that_nobody_waits_for_is_no_news(serve, connect, log, at_limit):
+def test_the_limit_is_reached_only_if_a_peer_waits(serve, connect, log, at_limit):
     server = serve(max_connections=1, at_limit=at_limit)
     for _ in range(5):
-        peer = connect_when_there_is_room(connect, server)
+        peer = connect_until_served(connect, server)
         before = (server.stats().held, server.stats().rejected, len(log.lines(REACHED)))
         assert peer.exchange(b"again") == b"again"
         assert (server.stats().held, server.stats().rejected, len(log.lines(REACHED))) == before
         peer.close()
         wait_until_idle(server)
-    # One after another there was always room, but for the moment in which a place is given back.
+    # One after another there is always a place, except for the moment in which it is given back.
     assert server.stats().accepted >= 5
     if at_limit == "wait":
         assert server.stats().accepted == 5
 
 
-def test_the_only_peer_does_not_reach_the_limit(serve, connect, log):
+def test_a_single_peer_does_not_reach_a_limit_of_one(serve, connect, log):
     server = serve(max_connections=1)
     peer = connect(server)
     assert peer.exchange(b"hello") == b"hello"
     peer.finish()
     assert peer.read_to_end() == b""
     wait_until_idle(server)
-    server.stop()  # so the acceptor has done all that it does
+    server.stop()  # so that the acceptor has done all its work
     assert log.lines(REACHED) == []
     assert server.stats().held == 0
 
@@ -105,7 +105,7 @@ def test_never_more_than_the_limit_are_served_at_once(serve, background):
     assert server.stats().accepted == 60
 
 
-def test_who_waits_is_served_in_the_order_of_coming(serve, connect):
+def test_waiting_peers_are_served_in_the_order_in_which_they_connected(serve, connect):
     server = serve(max_connections=1)
     first = connect(server)
     assert first.exchange(b"0") == b"0"
@@ -122,7 +122,7 @@ def test_who_waits_is_served_in_the_order_of_coming(serve, connect):
 # -- reject
 
 
-def test_at_the_limit_new_peers_are_refused_at_once(serve, connect, log):
+def test_at_the_limit_new_peers_are_closed_at_once(serve, connect, log):
     server = serve(max_connections=2, at_limit="reject")
     inside = [connect(server), connect(server)]
     for peer in inside:
@@ -134,11 +134,11 @@ def test_at_the_limit_new_peers_are_refused_at_once(serve, connect, log):
     for peer in inside:
         assert peer.exchange(b"still in") == b"still in"
     inside[0].close()
-    connect_when_there_is_room(connect, server)
+    connect_until_served(connect, server)
     assert server.stats().accepted == 3
 
 
-def test_a_refused_peer_that_has_sent_something_is_refused_too(serve, connect):
+def test_a_peer_that_has_sent_something_is_closed_too(serve, connect):
     server = serve(max_connections=1, at_limit="reject")
     inside = connect(server)
     assert inside.exchange(b"in") == b"in"
@@ -146,7 +146,7 @@ def test_a_refused_peer_that_has_sent_something_is_refused_too(serve, connect):
         peer = connect(server)
         try:
             peer.send(b"let me in")
-        except ConnectionError:  # refused before it could
+        except ConnectionError:  # closed before it could send
             continue
         assert peer.read_to_break() == b""
     assert server.stats().rejected == 10
@@ -187,8 +187,8 @@ def test_stop_while_peers_wait_at_the_limit(serve, connect, log):
     assert server.stats().accepted == 1
 
 
-def test_stop_while_peers_wait_and_nobody_leaves(serve, connect, log, gate, monkeypatch):
-    monkeypatch.setattr(echoserver.server, "_GRACE_AFTER_CUT", 0.05)
+def test_stop_while_peers_wait_and_no_place_becomes_free(serve, connect, log, gate, monkeypatch):
+    monkeypatch.setattr(echoserver.serving.drain, "_GRACE_AFTER_CUT", 0.05)
     server = serve(gate, max_connections=1)
     inside = connect(server)
     inside.send(b"hello")
@@ -197,17 +197,17 @@ def test_stop_while_peers_wait_and_nobody_leaves(serve, connect, log, gate, monk
     log.wait_for(REACHED)
     begun = monotonic()
     assert server.stop(timeout=0.1) == [f"1 {inside.name}"]
-    assert monotonic() - begun < 5  # not for ever: the acceptor was woken where it waits
+    assert monotonic() - begun < 5  # the acceptor is woken from its wait for a place
     gate.open()
     wait_until_idle(server)
     wait_until_gone(server)
 
 
-# -- the slots
+# -- the places
 
 
 def test_no_failure_costs_a_place(serve, connect, log):
-    """With a single place, whoever lost it would lock everybody out."""
+    """If the only place were lost, no other peer would be served."""
 
     def feed(data: bytes) -> bytes:
         if data == b"fail":
@@ -216,20 +216,20 @@ def test_no_failure_costs_a_place(serve, connect, log):
 
     server = serve(scripted(feed=feed), max_connections=1, write_timeout=0.1, idle_timeout=1)
 
-    def in_turn(message: bytes = b"") -> Peer:
+    def next_peer(message: bytes = b"") -> Peer:
         peer = connect(server)
         peer.send(message)
         return peer
 
-    in_turn().close()  # a probe
-    in_turn(b"hello").reset()
-    failed = in_turn(b"fail")
+    next_peer().close()  # a probe
+    next_peer(b"hello").reset()
+    failed = next_peer(b"fail")
     assert failed.read_to_end() == b""
-    stalled = in_turn(b"much")
+    stalled = next_peer(b"much")
     assert log.ended(stalled)["reason"] == "stalled"
-    assert in_turn().read_to_end() == b""  # idle
-    assert in_turn().swap(b"hello") == b"hello"
-    assert in_turn().swap(b"the next") == b"the next"
+    assert next_peer().read_to_end() == b""  # idle
+    assert next_peer().swap(b"hello") == b"hello"
+    assert next_peer().swap(b"the next") == b"the next"
     wait_until_idle(server)
     stats = server.stats()
     assert stats.accepted == 7

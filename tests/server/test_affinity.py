@@ -11,13 +11,13 @@ import threading
 import pytest
 
 from echoserver.errors import ConfigError
-from echoserver.handlers import find_handler
 from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
-from echoserver.serving.blocking import BlockingConnection
+from echoserver.serving.blocking import BlockingDriver
 from echoserver.serving.interpreter import has_gil
-from server.kit import PATIENCE, Peer, scripted, tcp_pair, wait_arrived
+from server.connection_kit import make_connection, tcp_pair
+from server.kit import PATIENCE, Peer, scripted, wait_arrived
 from support import Service, environment
 
 ALL = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else set()
@@ -184,38 +184,40 @@ class Told(Affinity):
     ],
 )
 def test_bulk_data_unpins_its_thread_until_the_connection_ends(length, breaks, asked, monkeypatch):
-    def break_off(_: BlockingConnection) -> bool:
+    def break_off(_: BlockingDriver) -> bool:
         raise ConnectionResetError
 
     served, peer = tcp_pair()
     with served, peer:
-        connection = BlockingConnection(1, served, ("127.0.0.1", 1), find_handler("echo", {}))
+        connection = make_connection(served)
         peer.send(bytes(length))
         wait_arrived(connection, length)
         peer.finish()
         if breaks:  # right after it was unpinned
-            monkeypatch.setattr(BlockingConnection, "_move_more", break_off)
+            monkeypatch.setattr(BlockingDriver, "_splice_back", break_off)
         cores = Told()
-        assert connection.serve(ReceiveBuffer(), cores) is (CloseReason.RESET if breaks else CloseReason.EOF)
+        BlockingDriver(connection).serve(ReceiveBuffer(), cores)
+        assert connection.reason is (CloseReason.RESET if breaks else CloseReason.EOF)
         assert cores.asked == asked
 
 
 def test_short_messages_bring_a_thread_back_that_moved_bulk_data(background):
     served, peer = tcp_pair()
     with served, peer:
-        connection = BlockingConnection(1, served, ("127.0.0.1", 1), find_handler("echo", {}))
+        connection = make_connection(served)
         bulk = bytes(SMALL_BYTES)
         peer.send(bulk)
         wait_arrived(connection, len(bulk))
         cores = Told()
-        ended = background(connection.serve, ReceiveBuffer(), cores)
+        ended = background(BlockingDriver(connection).serve, ReceiveBuffer(), cores)
         assert peer.read(len(bulk)) == bulk
         for _ in range(63):
             assert peer.exchange(b"short") == b"short"
         assert cores.asked == ["unpin"]
         assert peer.exchange(b"short") == b"short"
         peer.finish()
-        assert ended.result(PATIENCE) is CloseReason.EOF
+        ended.result(PATIENCE)
+        assert connection.reason is CloseReason.EOF
         assert cores.asked == ["unpin", "pin"]
 
 

@@ -11,12 +11,12 @@ import pytest
 import echoserver.net.buffer
 import echoserver.serving.blocking
 import echoserver.serving.threads
-from echoserver.handlers import find_handler
 from echoserver.net.buffer import SMALL_BYTES, ReceiveBuffer
 from echoserver.net.splice import PipePool
+from echoserver.net.transport import PlainTransport
 from echoserver.observe.metrics import CloseReason
-from echoserver.serving.blocking import BlockingConnection
-from server.kit import ANY_CORE, wait_until_idle
+from server.connection_kit import make_connection, serve_blocking
+from server.kit import wait_until_idle
 
 
 def test_a_part_is_made_once_for_messages_of_one_length():
@@ -97,15 +97,15 @@ class Messages:
 def test_the_kernel_is_asked_what_is_left_only_where_that_may_be_worth_it(monkeypatch, size, most):
     asked = []
 
-    def nothing_more(sock: object) -> int:
-        asked.append(sock)
+    def nothing_more(transport: PlainTransport) -> int:
+        asked.append(transport)
         return 0
 
-    monkeypatch.setattr(echoserver.serving.blocking, "unread", nothing_more)
+    monkeypatch.setattr(PlainTransport, "unread", nothing_more)
     messages = [bytes([number]) * size for number in range(40)]
     sock, pipes = Messages(iter(messages)), PipePool()
-    connection = BlockingConnection(1, sock, ("127.0.0.1", 1), find_handler("echo", {}), pipes)  # type: ignore[arg-type]
-    assert connection.serve(ReceiveBuffer(), ANY_CORE) is CloseReason.EOF
+    connection = make_connection(sock, pipes=pipes)  # type: ignore[arg-type]
+    assert serve_blocking(connection) is CloseReason.EOF
     assert sock.sent == b"".join(messages)
     assert len(asked) <= most
     assert (len(asked) > 0) == (size > SMALL_BYTES)

@@ -1,4 +1,4 @@
-"""Ten thousand connections, one after another: afterwards everything is where it was."""
+"""Ten thousand connections, one after another, leave nothing behind."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from echoserver.serving.connection import Connection
 from server.kit import PATIENCE, wait_until_idle
 
 CONNECTIONS = 10_000
-# In a process of its own: client and server would otherwise wait for each other's interpreter lock.
+# It runs in a process of its own, since client and server would otherwise compete for one interpreter lock.
 CLIENT = """
 import socket, sys
 host, port, connections = sys.argv[1], int(sys.argv[2]), int(sys.argv[3])
@@ -39,7 +39,7 @@ def connections() -> int:
 def test_ten_thousand_connections_leave_nothing(serve, connect, monkeypatch):
     monkeypatch.setattr(echoserver.serving.threads, "IDLE_SECONDS", 0.2)
     server = serve()
-    assert connect(server).swap(b"hello") == b"hello"  # so all of it is up
+    assert connect(server).swap(b"hello") == b"hello"  # so that every thread has started
     wait_until_idle(server)
     threads = {thread for thread in threading.enumerate() if not thread.name.startswith("conn-")}
     gc.collect()
@@ -52,7 +52,7 @@ def test_ten_thousand_connections_leave_nothing(serve, connect, monkeypatch):
     assert (stats.accepted, stats.active) == (1 + CONNECTIONS, 0)
     assert stats.closed["eof"] == stats.accepted
     assert stats.bytes_in == stats.bytes_out == 5 * stats.accepted
-    # Threads that serve connections may stay for a while, in case others come; then they go.
+    # Serving threads wait a while for further connections before they end.
     for thread in set(threading.enumerate()) - threads:
         thread.join(PATIENCE)
         assert not thread.is_alive()

@@ -1,4 +1,4 @@
-"""Durations and deadlines."""
+"""Durations, deadlines and throttles."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ HOURS_1000 = 3_600_000.0
 
 
 class Clock:
-    """Time that moves when the test says so."""
+    """A clock that the test sets."""
 
     def __init__(self) -> None:
         self.now = 1000.0
@@ -58,7 +58,7 @@ def test_a_duration_is_a_number_and_a_unit(text, seconds):
         *("٣s", "1" * 10 + "s"),
     ],
 )
-def test_whatever_else_is_refused(text):
+def test_another_text_is_refused(text):
     with pytest.raises(ValueError, match=f"^{re.escape(text)}$"):
         parse_duration(text)
 
@@ -97,7 +97,7 @@ def test_what_is_shown_reads_back_as_the_same_to_the_microsecond(seconds):
     assert parse_duration(format_duration(seconds)) == pytest.approx(seconds, abs=1e-6, rel=1e-12)
 
 
-def test_a_deadline_comes_and_stays(time):
+def test_a_deadline_expires_and_stays_expired(time):
     deadline = Deadline(5)
     assert deadline.remaining() == 5
     assert not deadline.expired
@@ -109,7 +109,7 @@ def test_a_deadline_comes_and_stays(time):
     assert deadline.remaining() == deadline.timeout() == 0
 
 
-def test_a_deadline_of_zero_seconds_never_comes(time):
+def test_a_deadline_of_zero_seconds_never_expires(time):
     deadline = Deadline(0)
     time.now += 1e9
     assert not deadline.expired

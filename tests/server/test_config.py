@@ -26,7 +26,7 @@ def file(tmp_path):
 # -- precedence and origins
 
 
-def test_without_any_origin_all_is_default():
+def test_without_any_origin_every_option_has_its_default():
     loaded = load_config({}, {})
     assert loaded.config == ServerConfig()
     assert loaded.origins == dict.fromkeys(OPTIONS, "default")
@@ -84,7 +84,7 @@ def test_the_file_of_the_flag_beats_that_of_the_environment(file):
     assert load_config({"config": file({"port": 1})}, {"ECHOSERVER_CONFIG": "/nowhere"}).config.port == 1
 
 
-def test_an_empty_variable_is_as_good_as_none():
+def test_an_empty_variable_counts_as_not_set():
     environment = {"ECHOSERVER_CONFIG": "", **{variable_of(name): "" for name in OPTIONS}}
     assert load_config({}, environment).config == ServerConfig()
 
@@ -152,7 +152,7 @@ def test_an_error_that_knows_its_origin_or_has_none_stays(error):
 # -- the config itself
 
 
-def test_a_config_is_frozen_to_the_bottom():
+def test_a_config_never_changes():
     given_options = {"encoding": "ascii"}
     config = ServerConfig(handler="upper", handler_options=given_options)
     given_options["encoding"] = "changed"

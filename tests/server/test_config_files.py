@@ -19,7 +19,7 @@ from support import ROOT
 
 
 def comments_and_lines(text: str) -> list[tuple[str, str]]:
-    """Return each line that is no comment, with the comment above it as one line of text."""
+    """Return each line that is not a comment, with the comment above it as one line of text."""
     found, comment = [], []
     for line in text.splitlines():
         if line.startswith("#"):

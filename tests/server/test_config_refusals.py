@@ -88,7 +88,7 @@ def test_a_file_that_is_wrong_as_a_whole_is_refused_with_its_path(content, probl
         ({}, {"ECHOSERVER_CONFIG": "/nowhere/x.toml"}, "ECHOSERVER_CONFIG"),
     ],
 )
-def test_a_missing_file_is_refused_with_who_named_it(flags, environment, origin):
+def test_a_missing_file_is_refused_with_the_origin_of_its_name(flags, environment, origin):
     with pytest.raises(ConfigError) as refusal:
         load_config(flags, environment)
     assert (
@@ -112,7 +112,7 @@ def test_an_unknown_variable_is_refused(variable, advice):
 
 
 @pytest.mark.parametrize("service", ["ECHOSERVER", "ECHOSERVER_CANARY", "ECHOSERVER_IDLE_TIMEOUT"])
-def test_what_kubernetes_says_of_services_is_not_for_us(service):
+def test_the_service_variables_of_kubernetes_are_ignored(service):
     links = {
         "SERVICE_HOST": "10.0.0.7",
         "SERVICE_PORT": "9000",
@@ -128,7 +128,7 @@ def test_what_kubernetes_says_of_services_is_not_for_us(service):
     assert loaded.config == ServerConfig()
 
 
-def test_other_programs_variables_are_not_for_us():
+def test_the_variables_of_other_programs_are_ignored():
     assert load_config({}, {"ECHOSERVERX": "1", "PORT": "1", "XECHOSERVER_PORT": "1"}).config == ServerConfig()
 
 

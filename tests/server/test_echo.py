@@ -1,4 +1,4 @@
-"""The basic job: every byte comes back, whole and in order, to the peer that sent it."""
+"""The basic service: every byte comes back, in order, to the peer that sent it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def noise(size: int, seed: int = 1) -> bytes:
 
 
 @pytest.mark.parametrize("size", [0, 1, 2, 65535, 65536, 65537, MIB, 5 * MIB + 1])
-def test_every_size_comes_back_whole(serve, connect, log, size):
+def test_data_of_any_size_comes_back_complete(serve, connect, log, size):
     data = noise(size)
     peer = connect(serve())
     assert peer.swap(data) == data
@@ -28,7 +28,7 @@ def test_every_size_comes_back_whole(serve, connect, log, size):
     assert (line["reason"], line["bytes_in"], line["bytes_out"]) == ("eof", size, size)
 
 
-def test_all_is_sent_before_anything_is_read(serve, connect):
+def test_a_peer_may_send_everything_before_it_reads(serve, connect):
     data = noise(MIB)
     peer = connect(serve())
     peer.send(data)
@@ -36,7 +36,7 @@ def test_all_is_sent_before_anything_is_read(serve, connect):
     assert peer.read_to_end() == data
 
 
-def test_a_peer_that_keeps_its_side_open_is_answered_and_stays(serve, connect):
+def test_a_peer_may_exchange_many_messages(serve, connect):
     peer = connect(serve())
     assert peer.exchange(b"hello") == b"hello"
     assert peer.exchange(b"again") == b"again"
@@ -56,13 +56,13 @@ def test_pipelined_messages_come_back_in_order(serve, connect):
     assert peer.swap(messages) == messages
 
 
-def test_upper_changes_ascii_letters_and_no_other_byte(serve, connect):
+def test_upper_changes_only_ascii_letters(serve, connect):
     every_byte = bytes(range(256)) * 300
     peer = connect(serve("upper"))
     assert peer.swap(every_byte) == every_byte.upper()
 
 
-def test_upper_joins_a_character_that_came_in_two_pieces(serve, connect):
+def test_upper_joins_a_character_that_arrived_in_two_pieces(serve, connect):
     peer = connect(serve("upper", handler_options={"encoding": "utf-8"}))
     first, second = "é".encode()[:1], "é".encode()[1:]
     peer.send(b"a" + first)
@@ -109,7 +109,7 @@ def test_each_of_many_peers_gets_its_own_bytes(serve):
     assert server.stats().closed["eof"] == 200
 
 
-def test_peers_that_talk_at_the_same_time(serve, background):
+def test_many_peers_send_at_the_same_time(serve, background):
     server = serve()
     start = threading.Barrier(8)
 
@@ -123,36 +123,36 @@ def test_peers_that_talk_at_the_same_time(serve, background):
     assert all(talk.result(PATIENCE) for talk in talks)
 
 
-class Chatty(Handler):
-    """Speaks first and last, and numbers what it hears; each connection has its own count."""
+class Counting(Handler):
+    """Greets, and at the end replies with how many bytes it was fed; each connection has its own count."""
 
     blocking = False
 
     def __init__(self) -> None:
-        self.heard = 0
+        self.received = 0
 
     def greet(self) -> bytes:
         return b"hello\n"
 
     def feed(self, data: bytes) -> bytes:
-        self.heard += len(data)
+        self.received += len(data)
         return b""
 
     def finish(self) -> bytes:
-        return b"%d bytes\n" % self.heard
+        return b"%d bytes\n" % self.received
 
 
-def test_a_handler_speaks_first_and_last_and_belongs_to_one_peer(serve, connect, log):
-    server = serve(Chatty)
+def test_each_connection_has_its_own_handler_that_greets_and_finishes(serve, connect, log):
+    server = serve(Counting)
     first, second = connect(server), connect(server)
     assert first.read(6) == second.read(6) == b"hello\n"
     first.send(b"12345")
     assert second.swap(b"") == b"0 bytes\n"
     assert first.swap(b"") == b"5 bytes\n"
-    assert log.ended(first)["replies"] == 2  # what is empty is no reply
+    assert log.ended(first)["replies"] == 2  # an empty reply is not counted
 
 
-def test_a_blocking_handler_speaks_first_and_last(serve, connect):
+def test_a_blocking_handler_greets_and_finishes(serve, connect):
     server = serve(scripted(greet=lambda: b"hello ", feed=bytes.upper, finish=lambda: b" bye"))
     peer = connect(server)
     assert peer.read(6) == b"hello "
@@ -161,13 +161,13 @@ def test_a_blocking_handler_speaks_first_and_last(serve, connect):
 
 @pytest.mark.parametrize("blocking", [True, False])
 @pytest.mark.parametrize("as_what", [bytes, bytearray, memoryview])
-def test_whatever_holds_bytes_is_a_reply(serve, connect, blocking, as_what):
+def test_a_reply_may_be_any_bytes_like_object(serve, connect, blocking, as_what):
     server = serve(scripted(feed=lambda data: as_what(data * 2), blocking=blocking))
     assert connect(server).swap(b"ab") == b"abab"
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_a_reply_far_larger_than_the_socket_takes(serve, connect, blocking):
+def test_a_reply_may_be_far_larger_than_the_socket_buffers(serve, connect, blocking):
     reply = noise(12 * MIB)
     server = serve(scripted(feed=lambda _: reply, blocking=blocking))
     peer = connect(server)
@@ -179,7 +179,7 @@ def test_a_reply_far_larger_than_the_socket_takes(serve, connect, blocking):
 
 
 @pytest.mark.parametrize("blocking", [True, False])
-def test_the_last_words_may_be_large(serve, connect, blocking):
+def test_the_reply_of_finish_may_be_large(serve, connect, blocking):
     words = noise(8 * MIB)
     server = serve(scripted(finish=lambda: words, blocking=blocking))
     assert connect(server).swap(b"ab") == b"ab" + words

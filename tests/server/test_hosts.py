@@ -1,4 +1,4 @@
-"""The limit per host: who counts as one host, who is exempt, and what a refused peer sees."""
+"""The limit per host: what counts as one host, which hosts are exempt, and what a rejected peer sees."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from server.kit import PATIENCE, Peer, wait_until_free
 REACHED = "connection limit of a host reached"
 
 
-def test_a_host_has_as_many_as_the_limit_says():
+def test_a_host_may_have_as_many_connections_as_the_limit():
     hosts = HostLimit(2, [])
     assert [hosts.enter("192.0.2.1") for _ in range(3)] == [True, True, False]
     assert hosts.enter("192.0.2.2")
@@ -22,7 +22,7 @@ def test_a_host_has_as_many_as_the_limit_says():
     assert [hosts.enter("192.0.2.1") for _ in range(2)] == [True, False]
 
 
-def test_a_host_is_the_same_in_both_families():
+def test_a_host_is_the_same_over_ipv4_and_ipv6():
     hosts = HostLimit(1, [])
     assert hosts.enter("192.0.2.1")
     assert not hosts.enter("::ffff:192.0.2.1")
@@ -45,7 +45,7 @@ def test_a_host_is_the_same_in_both_families():
         ("fe80::/10", "fe80::1%eth0", "::1"),
     ],
 )
-def test_who_is_trusted_may_have_any_number(network, inside, outside):
+def test_a_trusted_host_may_have_any_number_of_connections(network, inside, outside):
     hosts = HostLimit(1, [ip_network("198.51.100.0/24"), ip_network(network)])
     assert all(hosts.enter(inside) for _ in range(5))
     for _ in range(5):
@@ -53,7 +53,7 @@ def test_who_is_trusted_may_have_any_number(network, inside, outside):
     assert [hosts.enter(outside) for _ in range(2)] == [True, False]
 
 
-def test_hosts_that_left_are_forgotten():
+def test_hosts_without_connections_are_forgotten():
     hosts = HostLimit(5, [])
     for number in range(1000):
         host = f"192.0.{number // 256}.{number % 256}"
@@ -62,7 +62,7 @@ def test_hosts_that_left_are_forgotten():
     assert len(hosts._open) == 0
 
 
-def test_the_counts_hold_while_many_threads_leave(background):
+def test_many_threads_give_up_connections_of_one_host(background):
     hosts = HostLimit(100_000, [])
     start = threading.Barrier(9)
 
@@ -87,15 +87,15 @@ def peer_from(source: str, server) -> Peer:
     return Peer(server.address, source=source)
 
 
-def test_a_host_that_takes_all_it_can_leaves_room_for_the_next(serve, log):
+def test_a_host_at_its_limit_leaves_places_for_others(serve, log):
     server = serve(max_connections=10, max_connections_per_host=3)
     begun = monotonic()
     greedy = [peer_from("127.0.0.2", server) for _ in range(3)]
     try:
         assert [peer.exchange(b"in") for peer in greedy] == [b"in"] * 3
         for _ in range(20):
-            with peer_from("127.0.0.2", server) as refused:
-                assert refused.read_to_break() == b""
+            with peer_from("127.0.0.2", server) as rejected:
+                assert rejected.read_to_break() == b""
         with peer_from("127.0.0.3", server) as other:
             assert other.exchange(b"room") == b"room"
         stats = server.stats()
@@ -107,7 +107,7 @@ def test_a_host_that_takes_all_it_can_leaves_room_for_the_next(serve, log):
         for peer in greedy:
             peer.close()
     wait_until_free(server)
-    # All places of the host are free again, and no slot was lost on the refused.
+    # All places of the host are free again, and the rejected peers have cost none.
     again = [peer_from("127.0.0.2", server) for _ in range(3)]
     try:
         assert [peer.exchange(b"in") for peer in again] == [b"in"] * 3
@@ -115,16 +115,16 @@ def test_a_host_that_takes_all_it_can_leaves_room_for_the_next(serve, log):
         for peer in again:
             peer.close()
     wait_until_free(server)
-    assert server._acceptor._slots._value == 10
+    assert server._admission.slots._value == 10
 
 
-def test_refused_peers_of_a_host_cost_no_place(serve):
+def test_rejected_peers_of_a_host_cost_no_place(serve):
     server = serve(max_connections=2, max_connections_per_host=1)
     with peer_from("127.0.0.2", server) as first:
         assert first.exchange(b"1") == b"1"
         for _ in range(10):
-            with peer_from("127.0.0.2", server) as refused:
-                assert refused.read_to_break() == b""
+            with peer_from("127.0.0.2", server) as rejected:
+                assert rejected.read_to_break() == b""
         with peer_from("127.0.0.3", server) as second:
             assert second.exchange(b"2") == b"2"
     assert server.stats().held == 0
@@ -141,7 +141,7 @@ def test_a_trusted_host_has_no_limit(serve, log):
     wait_until_free(server)
     assert server.stats().rejected == 0
     assert log.lines(REACHED) == []
-    assert len(server._acceptor._hosts._open) == 0
+    assert len(server._admission.hosts._open) == 0
 
 
 def test_one_host_on_a_socket_of_both_families_is_one(serve):
@@ -150,7 +150,7 @@ def test_one_host_on_a_socket_of_both_families_is_one(serve):
     with Peer(("127.0.0.1", port)) as first:
         assert first.exchange(b"1") == b"1"
         (connection,) = server.connections()
-        assert connection.host == "::ffff:127.0.0.1"
+        assert connection.peer.startswith("[::ffff:127.0.0.1]:")
         with Peer(("127.0.0.1", port)) as second:
             assert second.read_to_break() == b""
         with Peer(("::1", port)) as third:

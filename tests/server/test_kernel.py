@@ -8,7 +8,8 @@ import sys
 import pytest
 
 from echoserver.net import kernel
-from server.kit import PATIENCE, tcp_pair
+from server.connection_kit import tcp_pair
+from server.kit import PATIENCE
 
 linux = pytest.mark.skipif(sys.platform != "linux", reason="what other systems tell of a socket differs")
 

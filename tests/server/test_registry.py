@@ -1,4 +1,4 @@
-"""The registry: who is there, and waiting until nobody is."""
+"""The registry: which connections are open, and waiting until none is."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from server.kit import PATIENCE
 
 
 class Entry(Connection):
-    """A connection as far as the registry needs one."""
+    """A connection as the registry sees it."""
 
     def __init__(self, number: int) -> None:
         self.number = number
 
 
-class Eager(Deadline):
-    """A deadline that says when it is first asked how long to wait, and so that somebody is about to."""
+class ObservedDeadline(Deadline):
+    """A deadline that tells when it is first asked how long to wait: the caller is about to."""
 
     __slots__ = ("asked",)
 
@@ -34,7 +34,7 @@ class Eager(Deadline):
         return super().timeout()
 
 
-def test_who_is_there_oldest_first():
+def test_connections_are_listed_oldest_first():
     registry = ConnectionRegistry()
     entries = [Entry(number) for number in (3, 1, 2)]
     for entry in entries:
@@ -55,27 +55,27 @@ def test_the_list_is_the_callers_own():
     assert len(before) == 1
 
 
-def test_removing_what_is_not_there_is_a_defect_that_shows():
+def test_removing_an_unknown_connection_raises():
     registry, entry = ConnectionRegistry(), Entry(1)
     registry.add(entry)
     registry.remove(entry)
     with pytest.raises(KeyError):
         registry.remove(entry)
-    assert len(registry) == 0  # and the lock has been given back
+    assert len(registry) == 0  # and the lock has been released
 
 
-def test_an_empty_registry_keeps_nobody_waiting():
+def test_wait_empty_returns_at_once_when_the_registry_is_empty():
     assert ConnectionRegistry().wait_empty(Deadline(0))
     expired = Deadline(0)
     expired.expire()
     assert ConnectionRegistry().wait_empty(expired)
 
 
-def test_wait_empty_returns_when_the_last_one_leaves(background):
+def test_wait_empty_returns_when_the_last_connection_is_removed(background):
     registry, entries = ConnectionRegistry(), [Entry(number) for number in range(10)]
     for entry in entries:
         registry.add(entry)
-    deadline = Eager(PATIENCE)
+    deadline = ObservedDeadline(PATIENCE)
     waiting = background(registry.wait_empty, deadline)
     assert deadline.asked.wait(PATIENCE)
     for entry in entries[:-1]:
@@ -94,10 +94,10 @@ def test_wait_empty_gives_up_at_the_deadline():
 
 
 @pytest.mark.parametrize("seconds", [0, 3600])
-def test_a_deadline_that_is_brought_forward_is_noticed(background, seconds):
+def test_wait_empty_notices_a_deadline_that_is_brought_forward(background, seconds):
     registry = ConnectionRegistry()
     registry.add(Entry(1))
-    deadline = Eager(seconds)
+    deadline = ObservedDeadline(seconds)
     waiting = background(registry.wait_empty, deadline)
     assert deadline.asked.wait(PATIENCE)
     registry.wake()  # nothing has changed: it goes on waiting
@@ -106,7 +106,7 @@ def test_a_deadline_that_is_brought_forward_is_noticed(background, seconds):
     assert waiting.result(PATIENCE) is False
 
 
-def test_the_books_stay_right_under_many_threads(background):
+def test_many_threads_add_and_remove_connections(background):
     registry, start = ConnectionRegistry(), threading.Barrier(4)
 
     def churn(seed: int) -> None:

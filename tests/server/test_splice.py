@@ -1,4 +1,4 @@
-"""Moving bulk data without copying it: the same bytes, for the right peer, whatever goes wrong half-way."""
+"""Bulk data that is moved without copying it: complete, and to the right peer, whatever goes wrong."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def noise(size: int, seed: int = 1) -> bytes:
 
 @pytest.fixture
 def moved(monkeypatch) -> list[int]:
-    """How many bytes each move took: the proof that there were any."""
+    """Return how many bytes each move took, which also proves that there were moves."""
     sizes: list[int] = []
     take = echoserver.net.splice.Pipe.take
 
@@ -40,7 +40,7 @@ def moved(monkeypatch) -> list[int]:
 
 
 def swap_at_once(serve, connect, background, data: bytes, handler: HandlerSpec = "echo") -> tuple[Peer, bytes]:
-    """Have much of the data wait for the server when it accepts, so that it surely comes in bulk."""
+    """Have much of the data wait for the server when it accepts, so that it certainly arrives in bulk."""
     server = serve(handler, max_connections=1)
     first = connect(server)
     assert first.exchange(b"x")
@@ -54,7 +54,7 @@ def swap_at_once(serve, connect, background, data: bytes, handler: HandlerSpec =
     return peer, reading.result(PATIENCE)
 
 
-def test_bulk_data_is_moved_and_comes_back_whole(serve, connect, background, log, moved):
+def test_bulk_data_is_moved_and_comes_back_complete(serve, connect, background, log, moved):
     data = noise(8 * MIB)
     peer, got = swap_at_once(serve, connect, background, data)
     assert got == data
@@ -76,8 +76,8 @@ def test_without_a_pipe_the_bytes_are_copied(serve, connect, background, monkeyp
     assert moved == []
 
 
-def test_many_peers_with_bulk_data_each_get_their_own(serve, background):
-    """More peers than there are pipes."""
+def test_many_peers_with_bulk_data_each_get_their_own_data(serve, background):
+    """There are more peers than pipes."""
     server = serve()
 
     def swap(seed: int) -> bool:
@@ -137,7 +137,7 @@ def test_an_urgent_byte_among_bulk_data_comes_back_in_its_place(serve, connect, 
 
 
 class Loud(Echo):
-    """Derives from echo and changes what it gets."""
+    """Derives from echo and changes what it is fed."""
 
     def feed(self, data: bytes) -> bytes:
         return data.upper()
@@ -149,7 +149,7 @@ class LoudFromTheStart(Echo):
 
 
 class Counting(Echo):
-    """Derives from echo and only says something more."""
+    """Derives from echo and only adds replies of its own."""
 
     def greet(self) -> bytes:
         return b"hello "
@@ -159,19 +159,19 @@ class Counting(Echo):
 
 
 @pytest.mark.parametrize("handler", [Loud, LoudFromTheStart, bytes.upper])
-def test_a_handler_that_changes_bytes_sees_them_all(serve, connect, background, moved, handler):
+def test_a_handler_that_changes_bytes_is_fed_all_of_them(serve, connect, background, moved, handler):
     data = b"abcdefgh" * MIB
     _, got = swap_at_once(serve, connect, background, data, handler)
     assert got == data.upper()
     assert moved == []
 
 
-def test_a_handler_that_changes_none_may_still_speak(serve, connect):
+def test_a_handler_that_changes_no_bytes_may_greet_and_finish(serve, connect):
     data = noise(4 * MIB)
     assert connect(serve(Counting)).swap(data) == b"hello " + data + b" bye"
 
 
-def test_only_what_surely_changes_nothing_is_taken_for_it():
+def test_only_handlers_that_certainly_change_nothing_count_as_unchanged():
     assert find_handler("echo", {}).unchanged
     assert find_handler(Counting, {}).unchanged
     for handler in ("upper", Loud, LoudFromTheStart, scripted(), lambda data: data):
@@ -181,7 +181,7 @@ def test_only_what_surely_changes_nothing_is_taken_for_it():
 # -- the pool
 
 
-def test_a_pipe_that_is_not_empty_is_used_no_more():
+def test_a_pipe_that_is_not_empty_is_not_lent_again():
     pool = PipePool()
     pipe = pool.borrow()
     assert pipe is not None
@@ -194,7 +194,7 @@ def test_a_pipe_that_is_not_empty_is_used_no_more():
     pool.close()
 
 
-def test_there_are_only_so_many_and_those_come_back():
+def test_the_pool_lends_a_limited_number_and_lends_them_again():
     pool = PipePool()
     pipes = []
     while (pipe := pool.borrow()) is not None:
@@ -210,7 +210,7 @@ def test_there_are_only_so_many_and_those_come_back():
     pool.close()
 
 
-def test_a_closed_pool_lends_nothing_and_closes_what_comes_back():
+def test_a_closed_pool_lends_nothing_and_closes_what_is_given_back():
     before = set(os.listdir("/proc/self/fd"))
     pool = PipePool()
     on_loan, idle = pool.borrow(), pool.borrow()
@@ -221,7 +221,7 @@ def test_a_closed_pool_lends_nothing_and_closes_what_comes_back():
     assert set(os.listdir("/proc/self/fd")) == before
 
 
-def test_no_descriptor_left_is_no_pipe_and_costs_no_place(monkeypatch):
+def test_without_descriptors_there_is_no_pipe_and_none_is_counted(monkeypatch):
     pool = PipePool()
 
     def refuse(*_: object) -> None:

@@ -10,7 +10,8 @@ import pytest
 
 from echoserver.net import transport
 from echoserver.net.transport import PlainTransport, Transport
-from server.kit import PATIENCE, Peer, tcp_pair
+from server.connection_kit import tcp_pair
+from server.kit import PATIENCE, Peer
 
 
 @pytest.fixture

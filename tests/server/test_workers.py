@@ -1,25 +1,28 @@
-"""The workers mode's own parts: the ready queue and its orders, workers that die, and how they are told to end."""
+"""The workers mode: the ready queue and its orders, workers that die, and how workers end."""
 
 from __future__ import annotations
 
 import errno
 import os
 import threading
-from collections.abc import Iterator
 from time import monotonic
+from types import SimpleNamespace
 
 import pytest
 
 import echoserver.net.buffer
-import echoserver.serving.workers.poller
+import echoserver.serving.workers.epoll_set
 from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
+from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import ConnectionState, ConnectionStats
-from echoserver.serving.nonblocking import NonBlockingConnection
-from echoserver.serving.workers.poller import Poller
+from echoserver.serving.interest import Interest
+from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.workers.pool import Workers
 from echoserver.serving.workers.ready import ReadyQueue, Stop
-from server.kit import PATIENCE, LogLines, Peer, scripted, wait_arrived, wait_until_idle
+from echoserver.serving.workers.worker import Worker
+from server.kit import PATIENCE, Peer, scripted, wait_arrived, wait_until_idle
+from server.log_lines import LogLines
 
 
 @pytest.fixture
@@ -27,12 +30,13 @@ def mode() -> str:
     return "workers"
 
 
-class Ready(NonBlockingConnection):
-    """A connection as far as the queue needs one."""
+class Ready(NonBlockingDriver):
+    """A driver as the queue sees it."""
 
-    def __init__(self, served: int = 0) -> None:
+    def __init__(self, bytes_in: int = 0) -> None:
         self.stats = ConnectionStats()
-        self.stats.bytes_in = served
+        self.stats.bytes_in = bytes_in
+        self.connection = SimpleNamespace(stats=self.stats)  # type: ignore[assignment]
 
 
 def queue_of(order: str, size: int = 10, log: LogLines | None = None) -> ReadyQueue:
@@ -47,8 +51,8 @@ def put_all(queue: ReadyQueue, connections: list[Ready]) -> None:
 @pytest.mark.parametrize(
     ("order", "expected"), [("fifo", [0, 1, 2, 3]), ("lifo", [3, 2, 1, 0]), ("priority", [2, 0, 3, 1])]
 )
-def test_who_is_served_next(order, expected):
-    """By priority, who has been served least so far comes first, and equals as they came."""
+def test_the_queue_order_decides_what_is_served_next(order, expected):
+    """By priority, the connection that has been served least comes first; equals keep their order."""
     queue, connections = queue_of(order), [Ready(50), Ready(90), Ready(0), Ready(50)]
     put_all(queue, connections)
     assert all(connection.stats.state == ConnectionState.QUEUED for connection in connections)
@@ -57,7 +61,7 @@ def test_who_is_served_next(order, expected):
 
 
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
-def test_a_full_queue_holds_up_the_poller_until_there_is_a_place(order, background):
+def test_a_full_queue_makes_the_poller_wait_for_a_place(order, background):
     log = LogLines()
     queue, late = queue_of(order, 1, log), Ready()
     put_all(queue, [Ready()])
@@ -70,26 +74,26 @@ def test_a_full_queue_holds_up_the_poller_until_there_is_a_place(order, backgrou
     assert queue.times_full == 1
 
 
-def test_a_full_queue_is_told_of_once_a_second_at_most():
+def test_a_full_queue_is_logged_once_a_second_at_most():
     log, stopping = LogLines(), threading.Event()
     stopping.set()
     queue = queue_of("fifo", 1, log)
     for _ in range(4):
-        queue.put(Ready(), stopping)  # a server that stops waits for no place
+        queue.put(Ready(), stopping)  # a server that is stopping waits for no place
     assert queue.times_full == 3
     assert len(log.lines("queue full")) == 1
 
 
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
-def test_all_consumers_hear_the_sign_to_stop_even_of_a_small_queue(order, background):
+def test_every_worker_gets_the_stop_sign_even_through_a_small_queue(order, background):
     queue = queue_of(order, 1)
     queue.stop(Deadline(PATIENCE))
     for _ in range(5):
-        heard, _ = background(queue.get).result(PATIENCE)
-        assert isinstance(heard, Stop)
+        item, _ = background(queue.get).result(PATIENCE)
+        assert isinstance(item, Stop)
 
 
-def test_a_join_waits_for_what_was_taken_off_to_be_dealt_with(background):
+def test_join_waits_until_what_was_taken_off_has_been_served(background):
     queue = queue_of("fifo")
     put_all(queue, [Ready()])
     queue.get()
@@ -102,11 +106,11 @@ def test_a_join_waits_for_what_was_taken_off_to_be_dealt_with(background):
 
 
 def test_a_connection_is_served_by_one_worker_at_a_time(serve, connect, gate):
-    """More of its bytes arrive while a worker has it, and the other workers are free: they wait for that worker."""
-    heard = []
+    """Bytes that arrive while a worker serves it wait for that worker, although others are free."""
+    received = []
 
     def feed(data: bytes) -> bytes:
-        heard.append(data)
+        received.append(data)
         return gate(data) if data == b"first" else data
 
     server = serve(scripted(feed=feed), workers=4)
@@ -117,16 +121,16 @@ def test_a_connection_is_served_by_one_worker_at_a_time(serve, connect, gate):
     held.send(b"second")
     (connection,) = [one for one in server.connections() if one.peer == held.name]
     wait_arrived(connection, len(b"second"))
-    for _ in range(10):  # the poller goes on polling, and the workers serving
+    for _ in range(10):  # the poller and the other workers go on
         assert other.exchange(b"0") == b"0"
-    assert b"second" not in heard
+    assert b"second" not in received
     gate.open()
     assert held.read(11) == b"firstsecond"
-    assert [data for data in heard if data != b"0"] == [b"first", b"second"]
+    assert [data for data in received if data != b"0"] == [b"first", b"second"]
 
 
 @pytest.mark.parametrize("order", ["fifo", "lifo", "priority"])
-def test_the_bytes_of_a_connection_stay_in_order_whatever_the_queue_does(serve, background, order):
+def test_the_bytes_of_a_connection_stay_in_order_in_every_queue_order(serve, background, order):
     def swap(seed: int) -> bool:
         data = bytes([seed]) + os.urandom(300_000)
         with Peer(server.address) as peer:
@@ -137,32 +141,31 @@ def test_the_bytes_of_a_connection_stay_in_order_whatever_the_queue_does(serve, 
 
 
 @pytest.fixture
-def fatal(monkeypatch) -> Iterator[threading.Event]:
-    """While it is set, a worker that gives a connection back dies of it."""
-    deadly = threading.Event()
-    give_back = Poller.give_back
+def fatal(monkeypatch) -> threading.Event:
+    """While it is set, the next worker that serves an event dies of it."""
+    deadly, on_ready = threading.Event(), NonBlockingDriver.on_ready
 
-    def give_back_or_die(poller, connection, wants, buffer) -> None:
-        if deadly.is_set():
+    def serve_or_die(driver: NonBlockingDriver, buffer: ReceiveBuffer) -> Interest:
+        if deadly.is_set() and isinstance(threading.current_thread(), Worker):
             deadly.clear()
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-        give_back(poller, connection, wants, buffer)
+        return on_ready(driver, buffer)
 
-    monkeypatch.setattr(Poller, "give_back", give_back_or_die)
+    monkeypatch.setattr(NonBlockingDriver, "on_ready", serve_or_die)
     return deadly
 
 
 def test_a_worker_that_dies_is_replaced_within_a_second(serve, connect, log, fatal, monkeypatch):
-    """That is at the janitor's first look that finds it dead, and there are two a second."""
-    looks, tend = [], Workers.tend
+    """The janitor replaces it at the first look that finds it dead, and it looks twice a second or more."""
+    looks, maintain = [], Workers.maintain
 
     def note(workers: Workers) -> None:
         looks.append(all(worker.is_alive() for worker in workers._workers))
-        tend(workers)
+        maintain(workers)
 
-    monkeypatch.setattr(Workers, "tend", note)
+    monkeypatch.setattr(Workers, "maintain", note)
     server = serve(scripted(), workers=1)
-    assert server._janitor._look_every <= 0.5
+    assert server._janitor._look_interval <= 0.5
     victim = connect(server)
     assert victim.exchange(b"1") == b"1"
     fatal.set()
@@ -171,15 +174,15 @@ def test_a_worker_that_dies_is_replaced_within_a_second(serve, connect, log, fat
     assert looks.count(False) == 1
     assert (line["level"], line["thread"]) == ("error", "worker-1")
     assert "No space left" in str(line["exc_info"])
-    assert victim.read_to_break() in (b"", b"2")  # the worker may have died of the turn before
+    assert victim.read_to_break() in (b"", b"2")  # the worker may have died of the previous event
     assert connect(server).swap(b"served by the next") == b"served by the next"
     wait_until_idle(server)
     assert server.stats().closed["killed"] == 1
     assert server.stats().workers.replaced == 1
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="no thread can choose its core here")
-def test_the_successor_runs_on_the_core_that_the_others_share(serve, connect, log, fatal):
+@pytest.mark.skipif(not hasattr(os, "sched_getaffinity"), reason="needs sched_setaffinity(2)")
+def test_the_successor_runs_on_the_shared_core(serve, connect, log, fatal):
     where = []
 
     def feed(data: bytes) -> bytes:
@@ -197,7 +200,7 @@ def test_the_successor_runs_on_the_core_that_the_others_share(serve, connect, lo
     assert where == [where[0]] * len(where)
 
 
-def test_without_memory_for_a_successor_it_is_tried_again(serve, connect, log, fatal, monkeypatch):
+def test_a_worker_is_replaced_once_there_is_memory_for_a_successor(serve, connect, log, fatal, monkeypatch):
     server = serve(scripted(), workers=1)
     victim = connect(server)
 
@@ -225,7 +228,7 @@ def test_stopping_ends_more_workers_than_the_queue_has_places(serve, connect, wo
 
 
 def test_without_epoll_the_mode_is_refused(serve, monkeypatch):
-    monkeypatch.setattr(echoserver.serving.workers.poller, "_EVENTS", {})
+    monkeypatch.setattr(echoserver.serving.workers.epoll_set, "_EVENTS", {})
     with pytest.raises(ConfigError, match="this platform has no epoll; must be threads here"):
         serve()
 
@@ -237,8 +240,8 @@ def test_inline_is_refused_with_a_handler_that_may_block(serve):
 
 
 @pytest.mark.parametrize(("dispatch", "queued"), [("auto", False), ("inline", False), ("queue", True)])
-def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispatch, queued):
-    """Echo never blocks, so the poller serves it, unless it is told not to."""
+def test_dispatch_decides_which_thread_serves_and_what_is_counted(serve, connect, dispatch, queued):
+    """Echo never blocks, so the poller serves it unless configured otherwise."""
     server = serve("echo", workers=2, dispatch=dispatch)
     peer = connect(server)
     for _ in range(10):
@@ -247,7 +250,9 @@ def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispat
     wait_until_idle(server)
     counts = server.stats().workers
     assert counts is not None
-    served, idle = (counts.queued_turns, counts.inline_turns) if queued else (counts.inline_turns, counts.queued_turns)
+    served, idle = (
+        (counts.queued_events, counts.inline_events) if queued else (counts.inline_events, counts.queued_events)
+    )
     assert served >= 10
     assert idle == 0
     assert (counts.queued_seconds > 0) == queued
@@ -255,12 +260,12 @@ def test_where_turns_are_served_and_what_is_counted_of_it(serve, connect, dispat
     assert (counts.queue_depth, counts.queue_full, counts.replaced) == (0, 0, 0)
 
 
-def test_a_worker_that_serves_is_busy(serve, connect, gate):
+def test_a_worker_is_busy_while_it_serves(serve, connect, gate):
     server = serve(gate, workers=2)
     peer = connect(server)
     peer.send(b"wait")
     gate.wait_entered()
-    while server.stats().workers.busy != 1:  # no event tells of it: the other one may be ending the opening turn
+    while server.stats().workers.busy != 1:  # no event tells of it; the other one may still be busy
         pass
     gate.open()
     assert peer.read(4) == b"wait"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import socket
 import threading
 from pathlib import Path
 
@@ -71,8 +70,7 @@ def test_03_the_mended_server_has_three_faults_less(monkeypatch):
         assert faults.split_character(address) == "the reply is CAFÉ"
         assert not hasattr(server, "threads")
     finally:
-        listener.close()
-        socket.create_connection(address, PATIENCE).close()
+        faults.close(listener)
         for thread in threads:
             thread.join(PATIENCE)
 

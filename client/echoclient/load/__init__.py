@@ -1,4 +1,4 @@
-"""The load generator: say what to do in a `Plan`, `run` it, and get a `Result`.
+"""The load generator: `run` carries out a `Plan` and returns a `Result`.
 
 from echoclient.load import Plan, run
 from echoclient.target import Target
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Plan", "PlanError", "Result", "Snapshot", "run"]
 
-# The worker processes import this package too, and need none of these.
-_PLACES = {"Result": "result", "Snapshot": "progress", "run": "runner"}
+# Imported on first use: the worker processes import this package too, and need none of these.
+_HOMES = {"Result": "result", "Snapshot": "progress", "run": "runner"}
 
 
 def __getattr__(name: str) -> object:
-    if name in _PLACES:
-        return getattr(import_module(f"echoclient.load.{_PLACES[name]}"), name)
+    if name in _HOMES:
+        return getattr(import_module(f"echoclient.load.{_HOMES[name]}"), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

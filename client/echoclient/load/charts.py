@@ -1,4 +1,4 @@
-"""The three charts of a result: latency by percentile, latency over time, throughput over time."""
+"""The charts of a result: latency by percentile, latency over time, and throughput over time."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ if TYPE_CHECKING:
     from echoclient.load.latency import Latency
     from echoclient.load.result import Result
 
-# Colours of results on one page; more than these repeat.
+# Colours of the results on one page; with more results, they repeat.
 COLOURS = 8
-# Strengths of the heat map's one colour.
+# Shades of a heat map's colour.
 _SHADES = 8
-# A heat map's cell: four of a timeline's cells, which is 4 to a doubling.
+# A heat map's cell is four of a timeline's cells, so that four make a doubling.
 _MERGED = 2
-_LEAST = 1e-7  # seconds; keeps the logarithm of a time of 0 finite
+_LEAST = 1e-7  # seconds; keeps the logarithm of 0 finite
 
 
 def percentile_chart(results: Sequence[Result]) -> str:
-    """Draw latency against the percentile, both by logarithm, so that the rare slow messages get as much room."""
+    """Draw latency against the percentile, both on logarithmic scales, so that rare slow messages stay visible."""
     curves = [
         (index % COLOURS, dashed, latency)
         for index, result in enumerate(results)
@@ -71,7 +71,7 @@ class HeatScales:
 
     @staticmethod
     def of(results: Sequence[Result]) -> HeatScales:
-        """Return axes with room for all results."""
+        """Return axes that fit all results."""
         used = {
             cell >> _MERGED for result in results for interval in result.timeline.intervals for cell in interval
         } or {0}
@@ -79,7 +79,7 @@ class HeatScales:
 
 
 def heat_map(result: Result, scales: HeatScales, colour: int = 0) -> str:
-    """Draw how many messages had which latency when: the stronger the colour, the more, by logarithm."""
+    """Draw how many messages had which latency at what time: a stronger colour is more messages, logarithmically."""
     timeline = result.timeline
     columns: list[Counter[int]] = []
     for interval in timeline.intervals:
@@ -106,7 +106,7 @@ def heat_map(result: Result, scales: HeatScales, colour: int = 0) -> str:
 
 
 def throughput_chart(results: Sequence[Result]) -> str:
-    """Draw messages a second over time."""
+    """Draw messages per second over time."""
     heights = [_rates(result) for result in results]
     length = max(_length(result) for result in results)
     high = max((rate for rates in heights for rate in rates), default=0.0) * 1.05 or 1.0
@@ -115,7 +115,7 @@ def throughput_chart(results: Sequence[Result]) -> str:
         labelled(even_ticks(length), _seconds),
         labelled(even_ticks(high, 5), count_text),
         "time",
-        "connections a second" if all(result.plan.churn for result in results) else "messages a second",
+        "connections per second" if all(result.plan.churn for result in results) else "messages per second",
     )
     for index, (result, rates) in enumerate(zip(results, heights, strict=True)):
         chart.steps(rates, result.timeline.width, f"line c{index % COLOURS}")
@@ -123,12 +123,12 @@ def throughput_chart(results: Sequence[Result]) -> str:
 
 
 def _rates(result: Result) -> list[float]:
-    """Return messages a second in each interval; the last is shorter than the others, or empty."""
+    """Return messages per second in each interval. The last is shorter than the others, or left out."""
     timeline = result.timeline
     rates = []
     for index, interval in enumerate(timeline.intervals):
         width = min(timeline.width, result.elapsed - index * timeline.width)
-        if width > timeline.width / 10:  # a shorter one says nothing
+        if width > timeline.width / 10:  # a shorter one means nothing
             rates.append(interval.total() / width)
     return rates
 
@@ -147,7 +147,7 @@ def _shade(count: int, most: int) -> int:
 
 
 def _rarity(share: float, latency: Latency) -> float:
-    """Return 1 / (1 - share); the maximum is as rare as one among all."""
+    """Return 1 / (1 - share); for the maximum, the number of values."""
     return min(1 / (1 - share), latency.count) if share < 1 else float(latency.count)
 
 

@@ -28,7 +28,7 @@ F = TypeVar("F", bound="Callable[..., object]")
 
 
 class _Parameters(TypedDict):
-    """The options that are a plan's parameters by the same name."""
+    """The options that have the names of a plan's parameters."""
 
     connections: int
     pipeline: int
@@ -47,7 +47,7 @@ class _Parameters(TypedDict):
 
 
 class _Refusal(click.ClickException):
-    """What this machine can't do: one line, and the exit status of bad usage."""
+    """What this machine can't do, as one line with the exit status of bad usage."""
 
     exit_code = 2
 
@@ -60,12 +60,12 @@ def _sizes(text: str) -> tuple[int, int]:
 
 
 def _output(_: click.Context, option: click.Parameter, name: str | None) -> str | None:
-    """Refuse now what could not be written after a long run."""
+    """Refuse at the start what could not be written after a long run."""
     if name is None:
         return None
     if name == "-":
         if option.name != "json":
-            raise click.BadParameter("- is not a file: only --json may go to standard output")
+            raise click.BadParameter("- is standard output, which only --json can use: name a file")
         return name
     path = Path(name)
     if path.is_dir():
@@ -106,7 +106,7 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
     default="64",
     show_default=True,
     metavar="BYTES",
-    help="Of a message; 64-4096 draws from that range.",
+    help="Size of a message; 64-4096 draws sizes from that range.",
 )
 @click.option(
     "--pipeline",
@@ -114,43 +114,50 @@ def _file_option(flag: str, text: str, metavar: str = "FILE", *, required: bool 
     default=1,
     show_default=True,
     metavar="N",
-    help="Messages in flight on a connection.",
+    help="Messages in flight on each connection.",
 )
 @click.option("--duration", type=duration_value, metavar="DURATION", help="Measure for this long.  [default: 10s]")
-@click.option("-n", "--messages", type=click.IntRange(1), metavar="N", help="Measure so many messages instead.")
+@click.option("-n", "--messages", type=click.IntRange(1), metavar="N", help="Measure this many messages instead.")
 @click.option(
     "--rate",
     type=float,
     metavar="R",
-    help="Open loop: send R messages a second at planned times, over all connections. Latency counts from the planned "
-    "time, so a server that stalls can't hide it.",
+    help="Open loop: send R messages per second at planned times, over all connections. Latency counts from the "
+    "planned time, so that a server can't hide a stall.",
 )
-@click.option("--churn", is_flag=True, help="Connect, exchange one message, close; again and again.")
+@click.option("--churn", is_flag=True, help="Connect, exchange one message, close; repeatedly.")
 @click.option(
     "--expect",
     type=click.Choice(["echo", "upper"]),
     default="echo",
     show_default=True,
-    help="What the server makes of the bytes.",
+    help="What the server does to the bytes.",
 )
 @click.option("--verify/--no-verify", default=True, show_default=True, help="Compare every byte that comes back.")
-@click.option("--warmup", type=duration_value, default="0", metavar="DURATION", help="The same load before measuring.")
 @click.option(
-    "--processes", type=click.IntRange(1), default=1, show_default=True, metavar="N", help="How many generate the load."
+    "--warmup", type=duration_value, default="0", metavar="DURATION", help="Apply the same load before measuring."
+)
+@click.option(
+    "--processes",
+    type=click.IntRange(1),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="How many processes generate the load.",
 )
 @click.option(
     "--source",
     "sources",
     multiple=True,
     metavar="ADDRESS",
-    help="Connect from this address; several are used in turn. Each has ports of its own, which --churn uses up.",
+    help="Connect from this address; several are used in turn. Each has its own ports, which --churn can use up.",
 )
 @click.option(
-    "--seed", type=int, default=1, show_default=True, help="Of the bytes and the sizes: the same seed sends the same."
+    "--seed", type=int, default=1, show_default=True, help="Seed of the bytes and sizes: the same seed sends the same."
 )
-@_file_option("--json", "Write the result as JSON; - is standard output, which then holds nothing else.", "FILE|-")
-@_file_option("--hgrm", "Write the latencies as HdrHistogram's percentile text, in milliseconds.")
-@_file_option("--html", "Write a page with charts; it needs no other file.")
+@_file_option("--json", "Write the result as JSON; - is standard output, which then has nothing else.", "FILE|-")
+@_file_option("--hgrm", "Write the latencies in HdrHistogram's percentile format, in milliseconds.")
+@_file_option("--html", "Write a page with charts, in one self-contained file.")
 @time_options()
 def bench(
     target: Target,
@@ -160,15 +167,15 @@ def bench(
     html: str | None,
     **parameters: Unpack[_Parameters],
 ) -> int:
-    """Load a server, and check and time every reply.
+    """Put load on a server, and check and time every reply.
 
-    ClosedLoop loop: each reply triggers the next message on its connection, so
-    the server sets the pace. With --rate, an open loop: messages are due by
-    the clock, whatever the server does. With --churn, each message has a
-    connection of its own.
+    The default is a closed loop: each reply triggers the next message on its
+    connection, so the server sets the pace. --rate makes it an open loop:
+    messages are sent at planned times, whatever the server does. With
+    --churn, each message has a connection of its own.
 
-    Exit status 0 only if everything asked for happened; 1 if anything was
-    lost, late beyond --timeout or not what was sent; 130 after Ctrl-C, which
+    Exit status 0 only if everything was done as asked; 1 if anything was
+    lost, later than --timeout, or not what was sent; 130 after Ctrl-C, which
     prints what was measured until then.
     """
     _refuse_same(json, hgrm, html)
@@ -186,7 +193,7 @@ def bench(
     finally:
         if live:
             clear_live()
-    # Where standard output is for the JSON, what a person must know goes to standard error.
+    # If standard output is for the JSON, what the user has to know goes to standard error.
     if json != "-" or not result.ok or result.generator_bound:
         click.echo(summary(result), err=json == "-", color=False if os.environ.get("NO_COLOR") else None)
     if json:
@@ -206,9 +213,9 @@ def bench(
 
 @click.command(epilog=examples("echoclient report threads.json workers.json --html compared.html"))
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False), metavar="FILE.json...")
-@_file_option("--html", "The page to write; it needs no other file.", required=True)
+@_file_option("--html", "The page to write, in one self-contained file.", required=True)
 def report(files: tuple[str, ...], html: str) -> None:
-    """Draw the results of several runs on one page.
+    """Show the results of several runs on one page.
 
     Each FILE was written by bench --json. Ratios are to the first.
     """
@@ -228,7 +235,7 @@ def _refuse_same(*names: str | None) -> None:
     given = [name for name in names if name]
     for name in given:
         if given.count(name) > 1:
-            raise click.UsageError(f"{name} is named for two results: give each a file of its own")
+            raise click.UsageError(f"{name} is named twice: give each output a file of its own")
 
 
 def _write(name: str, text: str) -> None:

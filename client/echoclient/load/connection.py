@@ -13,25 +13,25 @@ from echoclient.load.stream import Stream
 if TYPE_CHECKING:
     from echoclient.load.pattern import Pattern
 
-# One after the other; a server that is down is asked again after this long, then twice as long, and so on.
+# Seconds until a connection that failed is retried: at first the one, then twice as long each time, up to the other.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
-# ip(7): choose the port on connecting, when it only has to differ from those of connections to the same peer. The
-# standard library has had the name since Python 3.12.
+# ip(7): connect(2) chooses the port, which then has to differ only from those of other connections to the same peer.
+# The standard library has the name since Python 3.12.
 _BIND_ADDRESS_NO_PORT = 24 if sys.platform == "linux" else None
 
 Address = tuple[str, int] | tuple[str, int, int, int]
 
 
 class Connection(Stream):
-    """A stream and the socket it runs over, which may be closed and opened again.
+    """A stream and its socket, which may be closed and opened again.
 
     Attributes:
-        descriptor: of the socket; -1 while there is none.
-        connected: the handshake is over.
-        wants_write: the poller watches for room to send.
+        descriptor: the socket's; -1 while there is none.
+        connected: whether the handshake is complete.
+        wants_write: whether the poller watches for writability.
         began: when the current connect began.
-        pause: how long the last retry was put off.
-        retry_at: when to open again; infinite if nobody plans to.
+        pause: seconds by which the last retry was delayed.
+        retry_at: when to open it again; infinite if no retry is planned.
     """
 
     __slots__ = ("_socket", "began", "connected", "descriptor", "pause", "retry_at", "wants_write")
@@ -47,16 +47,16 @@ class Connection(Stream):
         self.pause = 0.0
 
     def open(self, family: int, address: Address, source: str, now: float) -> bool:
-        """Start to connect, as a new stream, and say whether the connection is already there.
+        """Start to connect, as a new stream; return whether the connection is already established.
 
         Args:
-            family: of the address.
-            address: of the server.
-            source: our own address; empty: the kernel chooses.
+            family: the address family.
+            address: the server's address.
+            source: the address to connect from; empty: the kernel chooses.
             now: the time.
 
         Raises:
-            OSError: it can't be made; `close` is to follow.
+            OSError: connecting failed; the caller must call `close`.
         """
         self.restart(self.number)
         self.retry_at = math.inf
@@ -71,13 +71,13 @@ class Connection(Stream):
             self._socket.bind((source, 0))
         code = self._socket.connect_ex(address)
         if code == errno.EINPROGRESS:
-            # Over loopback the handshake is over by the time the call returns, and asking again says so: that saves
-            # a round of the poller for each connection.
+            # Over loopback, the handshake is complete when the call returns, and a second call says so. That saves a
+            # round of the poller for each connection.
             code = self._socket.connect_ex(address)
         return self._progress(code)
 
     def advance(self, address: Address) -> bool:
-        """Look whether the connect has ended, once the socket is writable; returns and raises as `open` does."""
+        """Check whether the connect has ended, once the socket is writable; returns and raises as `open` does."""
         assert self._socket is not None
         code = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         return self._progress(code or self._socket.connect_ex(address))
@@ -90,14 +90,14 @@ class Connection(Stream):
         assert self._socket is not None
         local, peer = self._socket.getsockname(), self._socket.getpeername()
         if local[:2] == peer[:2]:
-            # With nobody listening on a port of the range outgoing connections use, the kernel may give our end that
-            # very port and connect the socket to itself (RFC 9293, 3.5), which makes a perfect echo server.
+            # If nothing listens on a port in the range for outgoing connections, the kernel may choose that same port
+            # for our end, and connect the socket to itself (RFC 9293, 3.5), which makes a perfect echo server.
             raise OSError(errno.ECONNREFUSED, "")
         self.connected = True
         return True
 
     def close(self) -> None:
-        """Close the socket, if there is one. The caller has taken it out of the poller."""
+        """Close the socket, if there is one. The caller has removed it from the poller."""
         if self._socket is not None:
             self._socket.close()
         self._socket = None
@@ -105,6 +105,6 @@ class Connection(Stream):
         self.connected = self.wants_write = False
 
     def plan_retry(self, now: float) -> None:
-        """Open again at once if the server has answered on this connection, and later and later if it has not."""
+        """Plan to open it again: at once if the server has answered on it, otherwise with growing delays."""
         self.pause = 0.0 if self.offset else min(max(FIRST_PAUSE, 2 * self.pause), LONGEST_PAUSE)
         self.retry_at = now + self.pause

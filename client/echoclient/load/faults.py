@@ -1,4 +1,4 @@
-"""What went wrong, counted by kind, with the first few of each kind told in full."""
+"""What went wrong: counted by kind, with the first few of each kind in full."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from typing import Any
 
 from echoclient.errors import from_os_error
 
-# Of each kind, this many are told in full; the rest are only counted.
+# How many of each kind are kept in full; the rest are only counted.
 EXAMPLES = 3
 
-# Kinds beside the words of `echoclient.errors`.
-TIMEOUT = "TIMEOUT"  # nothing of a reply, or no connection, within the time limit
-CLOSED = "CLOSED"  # the server ended the connection where a reply was due
-SHORT = "SHORT"  # a reply began and did not end
-CORRUPT = "CORRUPT"  # a byte came back that is not the one expected
-EXTRA = "EXTRA"  # more bytes came back than were sent
+# Kinds besides the words of `echoclient.errors`.
+TIMEOUT = "TIMEOUT"  # no byte of a reply, or no connection, within the time limit
+CLOSED = "CLOSED"  # the server closed the connection
+SHORT = "SHORT"  # a reply is incomplete
+CORRUPT = "CORRUPT"  # a byte differs from the expected one
+EXTRA = "EXTRA"  # more bytes were received than sent
 
 
 @dataclass(frozen=True)
@@ -25,10 +25,10 @@ class Fault:
 
     Attributes:
         kind: the word that scripts match.
-        connection: the connection's number, from 0, counted over all processes.
-        offset: of the connection's replies, the byte at which it went wrong, from 0.
+        connection: the connection's number, from 0, over all processes.
+        offset: the byte of the connection's replies at which it went wrong, from 0.
         at: seconds since measuring started; ``None`` before that.
-        detail: what was seen, in words.
+        detail: what was observed.
     """
 
     kind: str
@@ -39,7 +39,7 @@ class Fault:
 
 
 class FaultLog:
-    """Counts of faults by kind, and the first of each."""
+    """Counts of faults by kind, and the first of each kind."""
 
     def __init__(self) -> None:
         self.counts: dict[str, int] = {}
@@ -65,7 +65,7 @@ class FaultLog:
 
     @property
     def total(self) -> int:
-        """All faults of all kinds."""
+        """The number of faults of all kinds."""
         return sum(self.counts.values())
 
     @staticmethod
@@ -73,7 +73,7 @@ class FaultLog:
         """Read what `to_json` wrote.
 
         Raises:
-            TypeError, KeyError, AttributeError: it did not.
+            TypeError, KeyError, AttributeError: it is something else.
         """
         log = FaultLog()
         log.counts = {str(kind): int(count) for kind, count in values["counts"].items()}
@@ -81,13 +81,13 @@ class FaultLog:
         return log
 
     def to_json(self) -> dict[str, object]:
-        """Return the log as JSON holds it."""
+        """Return the log as JSON values."""
         return {"counts": self.counts, "examples": [asdict(fault) for fault in self.examples]}
 
 
 def kind_of(error: OSError) -> tuple[str, str]:
-    """Return the kind of what a socket call met, and its text."""
+    """Return the kind and the text of an error from a socket call."""
     if error.errno == errno.EADDRNOTAVAIL:
-        return "OTHER", "no local port is free, after so many closed connections; --source brings more"
+        return "OTHER", "no local port is free after so many closed connections: add addresses with --source"
     known = from_os_error(error, "")
     return known.word, known.detail.removeprefix(": ")

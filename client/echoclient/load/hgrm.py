@@ -1,4 +1,4 @@
-"""HdrHistogram's percentile text, which its plotters and many load generators' users read."""
+"""HdrHistogram's percentile text, which its plotters read, and which many load generators write."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One self-contained page for one result, or for several side by side: no script, no font, no other file."""
+"""One self-contained page for one result or for several side by side, without scripts, fonts or other files."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 Named = tuple[str, "Result"]
 
-# Dark text on light ground and the reverse; each colour is chosen for its own ground.
+# Dark text on a light background and the reverse; each colour is chosen for its background.
 _LIGHT = ("#0b62c4", "#c2410c", "#15803d", "#9333ea", "#be123c", "#0e7490", "#a16207", "#475569")
 _DARK = ("#6cb2ff", "#ff9b5e", "#5fd38a", "#c79bff", "#ff7d98", "#4fd3e6", "#e8c14a", "#a9b8cc")
 _SHADES = (0.10, 0.20, 0.31, 0.43, 0.56, 0.70, 0.85, 1.0)
@@ -70,7 +70,7 @@ def html_page(results: Sequence[Named]) -> str:
     """Return the page as HTML text.
 
     Args:
-        results: at least one, each with the name it is shown under.
+        results: at least one, each with the name under which it is shown.
     """
     only = results[0][1] if len(results) == 1 else None
     title = f"echoclient bench: {results[0][0]}" if only else "echoclient bench: " + " / ".join(n for n, _ in results)
@@ -104,16 +104,16 @@ def _head(results: Sequence[Named]) -> str:
             f'<p class="soft">{escape(_mode_text(result))} &middot; {_date(result.started)}</p>',
         ]
     for index, (name, result) in enumerate(results):
-        who = f"{_key(index)}{escape(name)}: " if len(results) > 1 else ""
+        prefix = f"{_key(index)}{escape(name)}: " if len(results) > 1 else ""
         if not result.ok:
             reasons = [error_text(result)] if error_text(result) != "none" else []
             reasons += [*result.failures, *(["interrupted"] if result.interrupted else [])]
-            lines.append(f'<p class="bad">{who}Not everything asked for happened: {escape("; ".join(reasons))}</p>')
+            lines.append(f'<p class="bad">{prefix}Not everything was done as asked: {escape("; ".join(reasons))}</p>')
         elif len(results) == 1:
-            checked = "every byte was the one expected" if result.plan.verify else "the bytes were not compared"
-            lines.append(f'<p class="good">Everything asked for happened; {checked}.</p>')
+            checked = "every byte was the expected one" if result.plan.verify else "the bytes were not checked"
+            lines.append(f'<p class="good">Everything was done as asked; {checked}.</p>')
         if result.generator_bound:
-            lines.append(f'<p class="warn">{who}{escape(bound_text())}</p>')
+            lines.append(f'<p class="warn">{prefix}{escape(bound_text())}</p>')
     return "\n".join(lines)
 
 
@@ -121,7 +121,7 @@ def _mode_text(result: Result) -> str:
     plan = result.plan
     how = {
         "closed": "closed loop: each reply triggers the next message",
-        "open": f"open loop: {count_text(plan.rate or 0)} messages a second at planned times",
+        "open": f"open loop: {count_text(plan.rate or 0)} messages per second at planned times",
         "churn": "connect, exchange one message, close",
     }[plan.mode]
     return f"{plan.connections} connections, messages of {plan.size} B, {how}"
@@ -139,7 +139,7 @@ def _tiles(result: Result) -> str:
 
 
 def _comparison(results: Sequence[Named]) -> str:
-    """Put a figure in each row and a result in each column, with its ratio to the first."""
+    """Return a table with a row for each figure and a column for each result, with ratios to the first."""
     rows: list[tuple[str, Callable[[Result], float | None], Callable[[float], str]]] = [
         ("throughput, 1/s", lambda result: result.rate, count_text),
         ("payload each way", lambda result: result.megabytes, megabytes_text),
@@ -166,24 +166,24 @@ def _charts(results: Sequence[Named]) -> list[str]:
     plain = [result for _, result in results]
     legend = "".join(f"<span>{_name(index, name)}</span>" for index, (name, _) in enumerate(results))
     legend = f'<div class="legend">{legend}</div>' if len(results) > 1 else ""
-    caption = "Half the messages are left of 50 %, one in a thousand right of 99.9 %."
+    caption = "Half the messages are to the left of 50 %, one in a thousand to the right of 99.9 %."
     if any(result.service for result in plain):
         caption += (
-            " With a rate, solid is from the planned time of sending, and dashed from the actual one, which hides what "
-            "a stall delays."
+            " With a rate, solid lines count from the planned time of sending, and dashed lines from the actual time, "
+            "which hides the delay of a stall."
         )
     if any(result.connect for result in plain):
-        caption += " With churn, solid is the exchange, and dashed the connect before it."
+        caption += " With churn, solid lines are the exchange, and dashed lines the connect before it."
     charts = [
         "<h2>Latency by percentile</h2>",
         f"<figure><figcaption>{caption}</figcaption>{legend}{percentile_chart(plain)}</figure>",
         "<h2>Latency over time</h2>",
-        '<p class="note">The stronger the colour, the more messages, by logarithm.</p>',
+        '<p class="note">A stronger colour is more messages, on a logarithmic scale.</p>',
     ]
     scales = HeatScales.of(plain)
     for index, (name, result) in enumerate(results):
-        who = f"<figcaption>{_name(index, name)}</figcaption>" if len(results) > 1 else ""
-        charts.append(f"<figure>{who}{heat_map(result, scales, index)}</figure>")
+        prefix = f"<figcaption>{_name(index, name)}</figcaption>" if len(results) > 1 else ""
+        charts.append(f"<figure>{prefix}{heat_map(result, scales, index)}</figure>")
     charts += [
         "<h2>Throughput over time</h2>",
         f"<figure>{legend}{throughput_chart(plain)}</figure>",
@@ -196,12 +196,12 @@ def _latencies(results: Sequence[Named]) -> str:
     rows = []
     for index, (name, result) in enumerate(results):
         for label, latency in series(result):
-            who = f"{_name(index, name)} {label}" if len(results) > 1 else label
+            prefix = f"{_name(index, name)} {label}" if len(results) > 1 else label
             values = [latency.least, latency.mean, latency.deviation, *latency.percentiles.values()]
             cells = "".join(f"<td>{escape(_time(value))}</td>" for value in values)
-            rows.append(f"<tr><th>{who}</th>{cells}<td>{latency.count:,}</td></tr>")
+            rows.append(f"<tr><th>{prefix}</th>{cells}<td>{latency.count:,}</td></tr>")
     if not rows:
-        return "<h2>Latencies</h2><p>Nothing was answered.</p>"
+        return "<h2>Latencies</h2><p>No message was answered.</p>"
     head = f"<thead><tr><th></th><th>min</th><th>mean</th><th>deviation</th>{header}<th>count</th></tr></thead>"
     return f'<h2>Latencies</h2><div class="scroll"><table>{head}{"".join(rows)}</table></div>'
 
@@ -209,8 +209,8 @@ def _latencies(results: Sequence[Named]) -> str:
 def _errors(results: Sequence[Named]) -> str:
     lines = ["<h2>Errors</h2>"]
     for index, (name, result) in enumerate(results):
-        who = f"{_name(index, name)}: " if len(results) > 1 else ""
-        lines.append(f"<p>{who}{escape(error_text(result))}</p>")
+        prefix = f"{_name(index, name)}: " if len(results) > 1 else ""
+        lines.append(f"<p>{prefix}{escape(error_text(result))}</p>")
         lines += [f'<p class="note">{escape(fault_line(fault))}</p>' for fault in result.faults.examples]
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""A distribution of times: its summary and all of it."""
+"""A distribution of times: a summary and a histogram."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ class Latency:
     """A distribution of times, in seconds.
 
     Attributes:
-        mean: of all.
+        mean: the mean.
         deviation: the standard deviation.
-        least: the shortest.
-        percentiles: seconds by percentile, those in `PERCENTILES`.
-        histogram: all of them.
+        least: the shortest time.
+        percentiles: the times at the percentiles in `PERCENTILES`.
+        histogram: all times.
     """
 
     mean: float
@@ -51,10 +51,10 @@ class Latency:
 
     @staticmethod
     def from_json(values: dict[str, Any] | None) -> Latency | None:
-        """Read what `to_json` wrote; ``None`` is ``None``.
+        """Read what `to_json` wrote; ``None`` stays ``None``.
 
         Raises:
-            ValueError, TypeError, KeyError: it did not.
+            ValueError, TypeError, KeyError: it is something else.
         """
         if values is None:
             return None
@@ -63,12 +63,12 @@ class Latency:
 
     @property
     def count(self) -> int:
-        """How many were measured."""
+        """The number of times measured."""
         return self.histogram.count
 
     @property
     def most(self) -> float:
-        """The longest."""
+        """The longest time."""
         return self.percentiles[100.0]
 
     def to_json(self) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""The bytes that are sent and those that must come back: a function of connection and offset, cheap to compare."""
+"""The bytes that are sent and expected back: a function of connection and offset that is cheap to compare."""
 
 from __future__ import annotations
 
@@ -8,33 +8,33 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from echoclient.load.plan import Expect
 
-# A prime: whatever the message size, a reply that is shifted, repeated or cut meets other bytes than those expected.
+# A prime, so that with any message size, a reply that is shifted, repeated or cut differs from the expected bytes.
 PERIOD = 65_521
-# The longest piece that is sent, received and compared in one go; the tape is this much longer than its period, so
-# that no piece wraps around.
+# The longest piece that is sent, received and compared at once. The pattern is stored with this much more than its
+# period, so that no piece wraps around.
 CHUNK = 256 * 1024
-# Successive connections start this far apart on the tape. Prime to the period, so 65,521 connections all differ.
+# Successive connections start this far apart in the pattern. It is coprime to the period, so 65,521 connections differ.
 _STRIDE = 40_503
 
-# Sizes are drawn once, as many as this, and then repeat; each connection starts somewhere else among them.
+# How many sizes are drawn; then they repeat. Each connection starts at a different place among them.
 _SIZES = 4096
 
 _PRINTABLE = bytes(range(0x20, 0x7F))
 
 
 class Pattern:
-    """An endless tape of pseudo-random bytes with a long period, as sent and as expected back.
+    """An endless sequence of pseudo-random bytes with a long period, as sent and as expected back.
 
     Byte ``offset`` of connection ``number`` is ``sent[position % PERIOD]`` with
     ``position = start(number) + offset``, and the answer to it ``awaited[position % PERIOD]``.
 
     Attributes:
-        sent: the tape as it goes out.
-        awaited: the tape as it comes back; the same object where the server echoes.
+        sent: the bytes as they are sent.
+        awaited: the bytes as they are expected back; the same object if the server echoes.
     """
 
     def __init__(self, expect: Expect, seed: int) -> None:
-        """Write the tape: any byte for ``echo``, printable ASCII for ``upper``, whose letters the server changes."""
+        """Draw the bytes: any for ``echo``; printable ASCII for ``upper``, whose letters the server changes."""
         source = random.Random(seed)  # noqa: S311 - a reproducible pattern, not a secret
         period = source.randbytes(PERIOD) if expect == "echo" else bytes(source.choices(_PRINTABLE, k=PERIOD))
         self.sent = (period * (CHUNK // PERIOD + 2))[: PERIOD + CHUNK]
@@ -42,11 +42,11 @@ class Pattern:
 
     @staticmethod
     def start(number: int) -> int:
-        """Return the position on the tape at which connection ``number`` starts."""
+        """Return the position in the pattern at which connection ``number`` starts."""
         return number * _STRIDE % PERIOD
 
     def difference(self, data: bytes, position: int) -> int | None:
-        """Compare at most `CHUNK` bytes received at ``position`` and return the index of the first wrong one."""
+        """Compare at most `CHUNK` bytes received at ``position``; return the index of the first wrong one."""
         start = position % PERIOD
         if self.awaited.startswith(data, start):
             return None
@@ -55,12 +55,12 @@ class Pattern:
 
 
 class Sizes:
-    """The size of each message: a function of connection and turn."""
+    """The size of each message: a function of the connection and the message's number on it."""
 
     def __init__(self, smallest: int, largest: int, seed: int) -> None:
         source = random.Random(seed)  # noqa: S311 - reproducible, not secret
         self._table = [source.randint(smallest, largest) for _ in range(1 if smallest == largest else _SIZES)]
 
-    def of(self, number: int, turn: int) -> int:
-        """Return the bytes of message ``turn`` of connection ``number``."""
-        return self._table[(number * _STRIDE + turn) % len(self._table)]
+    def of(self, number: int, message: int) -> int:
+        """Return the size of message ``message`` of connection ``number``, in bytes."""
+        return self._table[(number * _STRIDE + message) % len(self._table)]

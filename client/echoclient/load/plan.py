@@ -1,4 +1,4 @@
-"""What to do to the server: every parameter of a run, checked, and how it is shared among processes."""
+"""The parameters of a run, checked, and their division among processes."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ DEFAULT_DURATION = 10.0
 
 
 class PlanError(ValueError):
-    """A parameter, or a combination of them, that makes no sense; the text is one line that says what would."""
+    """A parameter or a combination that is not possible; the message is one line that says what would be right."""
 
 
 @dataclass(frozen=True)
@@ -26,9 +26,9 @@ class Share:
     """One process's part of a plan.
 
     Attributes:
-        first: number of its first connection, counted over all processes.
-        connections: how many it has.
-        messages: how many it sends in all; ``None`` if time ends the run.
+        first: the number of its first connection, over all processes.
+        connections: how many connections it has.
+        messages: how many messages it sends; ``None`` if time ends the run.
     """
 
     first: int
@@ -42,26 +42,26 @@ class Plan:
 
     Attributes:
         target: where the server is.
-        connections: how many are open at once, over all processes.
+        connections: connections open at once, over all processes.
         smallest: bytes of the smallest message.
-        largest: bytes of the largest; between the two, sizes are drawn evenly.
-        pipeline: messages a connection may have in flight.
+        largest: bytes of the largest message; sizes are drawn evenly from this range.
+        pipeline: messages that a connection may have in flight.
         duration: seconds to measure; ``None`` with ``messages``.
-        messages: messages to measure (with ``churn``: connections to make); ``None`` with ``duration``.
-        rate: messages a second over all connections, at planned times; ``None``: each reply triggers the next message.
-        churn: connect, exchange one message and close, over and over.
-        expect: what the server makes of the bytes.
-        verify: compare every byte that comes back.
+        messages: messages to measure (with ``churn``, connections to make); ``None`` with ``duration``.
+        rate: messages per second over all connections, at planned times; ``None``: each reply triggers the next.
+        churn: connect, exchange one message and close, repeatedly.
+        expect: what the server does to the bytes.
+        verify: whether to compare every byte that comes back.
         warmup: seconds of the same load before measuring starts.
         processes: how many processes generate the load.
-        sources: addresses of this machine to connect from, in turn; empty: the kernel chooses. Each has ports of its
-            own, of which a closed connection keeps one for a while.
-        seed: of the pattern and the sizes: the same seed sends the same bytes.
-        timeout: seconds a connect or a reply may take; 0: no limit.
-        wait: seconds to wait for the server to be up.
+        sources: addresses of this machine to connect from, used in turn; empty: the kernel chooses. Each has ports of
+            its own, and a closed connection occupies one for a while.
+        seed: decides the bytes and the sizes; the same seed sends the same.
+        timeout: seconds that a connect or a reply may take; 0: no limit.
+        wait: seconds to wait until the server is up.
 
     Raises:
-        PlanError: on construction, for what makes no sense.
+        PlanError: on construction, for a value or a combination that is not possible.
     """
 
     target: Target = field(default_factory=Target)
@@ -102,7 +102,7 @@ class Plan:
         if self.messages is not None:
             _within("messages", self.messages, 1, 10**12)
         if self.rate is not None and not 0 < self.rate <= 1e9:
-            raise PlanError(f"rate {self.rate:g}: must be more than 0 and at most 1e9 messages a second")
+            raise PlanError(f"rate {self.rate:g}: must be more than 0 and at most 1e9 messages per second")
         for name, seconds in (("warmup", self.warmup), ("timeout", self.timeout), ("wait", self.wait)):
             if not 0 <= seconds < math.inf:
                 raise PlanError(f"{name} {seconds:g} s: must be 0 or longer")
@@ -111,7 +111,7 @@ class Plan:
         if self.smallest > self.largest:
             raise PlanError(f"size {self.smallest}-{self.largest}: write the smaller number first")
         if self.duration is not None and self.messages is not None:
-            raise PlanError("a duration and a number of messages: give one of the two")
+            raise PlanError("a duration and a number of messages: give only one of them")
         if self.messages is not None and self.messages < self.connections:
             raise PlanError(
                 f"{self.messages} messages over {self.connections} connections: each needs at least one; "
@@ -122,24 +122,24 @@ class Plan:
                 f"{self.processes} processes for {self.connections} connections: each needs at least one connection"
             )
         if self.churn and self.rate is not None:
-            raise PlanError("churn goes as fast as the server lets it: leave out the rate")
+            raise PlanError("churn goes as fast as the server allows: leave out the rate")
         if self.churn and self.pipeline > 1:
             raise PlanError("churn makes one exchange per connection: leave out the pipeline")
 
     @property
     def mode(self) -> Mode:
-        """How messages are triggered: by replies, by the clock, or by connections."""
+        """What triggers messages: replies (``closed``), the clock (``open``), or new connections (``churn``)."""
         if self.churn:
             return "churn"
         return "closed" if self.rate is None else "open"
 
     @property
     def size(self) -> str:
-        """The message size as it is written on the command line."""
+        """The message size, as written on the command line."""
         return str(self.smallest) if self.smallest == self.largest else f"{self.smallest}-{self.largest}"
 
     def share(self, index: int) -> Share:
-        """Return the part of process ``index``: contiguous connections, and messages split as evenly as they go."""
+        """Return the part of process ``index``: consecutive connections, and messages divided as evenly as possible."""
         first, stop = (self.connections * part // self.processes for part in (index, index + 1))
         messages = None
         if self.messages is not None:
@@ -148,7 +148,7 @@ class Plan:
         return Share(first, stop - first, messages)
 
     def to_json(self) -> dict[str, object]:
-        """Return the parameters as JSON holds them; `from_json` reads them back."""
+        """Return the parameters as JSON values; `from_json` reads them back."""
         return {**asdict(self), "target": str(self.target)}
 
     @staticmethod
@@ -156,7 +156,7 @@ class Plan:
         """Read what `to_json` wrote.
 
         Raises:
-            PlanError: a value makes no sense, is missing or unknown.
+            PlanError: a value is not possible, missing or unknown.
         """
         from echoclient.target import parse_target
 
@@ -171,7 +171,7 @@ def parse_sizes(text: str) -> tuple[int, int]:
     """Read ``64`` or ``64-4096``.
 
     Raises:
-        PlanError: with one line that says what would be right.
+        PlanError: the text is neither; the message says what would be right.
     """
     low, dash, high = text.partition("-")
     numbers = (low, high) if dash else (low, low)
@@ -181,7 +181,7 @@ def parse_sizes(text: str) -> tuple[int, int]:
 
 
 def _can_be_source(text: object) -> bool:
-    if not isinstance(text, str) or not text.isprintable():  # from a file it may be anything
+    if not isinstance(text, str) or not text.isprintable():  # a value from a file may have any type
         return False
     try:
         address = ipaddress.ip_address(text)

@@ -1,4 +1,4 @@
-"""Which descriptors are ready: epoll where there is one, else what `selectors` finds (kqueue on macOS)."""
+"""Waits for ready descriptors: with epoll on Linux, otherwise with `selectors` (kqueue on macOS)."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import select
 import selectors
 import sys
 
-# The values of EPOLLIN and EPOLLOUT; both pollers speak them.
+# The values of EPOLLIN and EPOLLOUT, which both pollers use.
 READ, WRITE = 1, 4
 
 
 class SelectorsPoller:
-    """A poller for every system, with the few methods of epoll(7) that are used. Level-triggered."""
+    """A level-triggered poller for any system, with the methods of epoll(7) that are needed."""
 
     def __init__(self) -> None:
         self._selector = selectors.DefaultSelector()
@@ -21,21 +21,21 @@ class SelectorsPoller:
         self._selector.register(descriptor, _theirs(events))
 
     def modify(self, descriptor: int, events: int) -> None:
-        """Watch it for other events."""
+        """Change the events for which a descriptor is watched."""
         self._selector.modify(descriptor, _theirs(events))
 
     def unregister(self, descriptor: int) -> None:
-        """Stop watching it."""
+        """Stop watching a descriptor."""
         self._selector.unregister(descriptor)
 
     def poll(self, seconds: float) -> list[tuple[int, int]]:
-        """Wait until something is ready, or for so long; return descriptors and events."""
+        """Wait until something is ready, at most ``seconds``; return descriptors and their events."""
         return [(key.fd, _ours(events)) for key, events in self._selector.select(seconds)]
 
     poll_precisely = poll
 
     def close(self) -> None:
-        """Give the descriptor back."""
+        """Close the poller."""
         self._selector.close()
 
 
@@ -50,7 +50,7 @@ def _ours(events: int) -> int:
 if sys.platform == "linux":
 
     class Poller:
-        """The same over epoll(7), without a layer in between. Errors and hang-ups come with further bits set."""
+        """The same directly on epoll(7). For errors and hang-ups, further bits are set."""
 
         def __init__(self) -> None:
             self._epoll = select.epoll()
@@ -61,13 +61,13 @@ if sys.platform == "linux":
             self.close = self._epoll.close
 
         def poll_precisely(self, seconds: float) -> list[tuple[int, int]]:
-            """Wait as `poll` does, but to the microsecond.
+            """Wait like `poll`, but with a resolution of a microsecond.
 
-            epoll_wait(2) takes whole milliseconds, which is far too coarse for planned times of sending; select(2)
-            takes microseconds, and an epoll descriptor can itself be waited for.
+            epoll_wait(2) takes whole milliseconds, which is too coarse for planned times of sending. select(2) takes
+            microseconds, and can wait for an epoll descriptor.
             """
             if seconds > 0:
-                # Made before any connection, so its number is far below what select(2) can hold.
+                # The descriptor was made before any connection, so its number is far below the limit of select(2).
                 select.select((self._epoll,), (), (), seconds)
             return self._epoll.poll(0)
 

@@ -1,4 +1,4 @@
-"""How a run is going, while it goes."""
+"""The progress of a run."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ if TYPE_CHECKING:
 
     from echoclient.load.plan import Plan
 
-# Workers speak twice a second.
+# Workers report twice a second.
 _SOON, _LATE = 0.4, 1.0
 
 
 @dataclass(frozen=True)
 class Snapshot:
-    """One look at a run.
+    """The state of a run at one instant.
 
     Attributes:
         phase: ``connecting``, ``warming up`` or ``measuring``.
         elapsed: seconds since the phase began.
-        left: seconds to its end, as far as anybody can tell; ``None`` if nobody can.
-        rate: messages answered a second since the last look.
-        median: of their latencies, in seconds, to some 3 %; ``None`` if there are none.
-        p99: likewise.
-        errors: so far.
+        left: estimated seconds to its end; ``None`` if that is unknown.
+        rate: messages answered per second since the last snapshot.
+        median: the median of their latencies, in seconds, to about 3 %; ``None`` if there are none.
+        p99: their 99th percentile, likewise.
+        errors: the number of errors so far.
     """
 
     phase: str
@@ -42,7 +42,7 @@ class Snapshot:
 
 
 class Progress:
-    """Gathers what the workers say into a snapshot now and then. Used by one thread."""
+    """Combines what the workers report into snapshots. Used by one thread."""
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
@@ -54,12 +54,12 @@ class Progress:
         self._began = self._last = time.monotonic()
 
     def next_phase(self) -> None:
-        """Take note that the workers are told to start the next phase."""
+        """Record that the workers start the next phase."""
         self._phases.pop()
         self._began = self._last = time.monotonic()
 
     def add(self, worker: int, values: dict[str, Any]) -> None:
-        """Take what a worker says about its last half second."""
+        """Add what a worker reports about its last half second."""
         for cell, count in values["cells"]:
             self._cells[cell] += count
             self._done += count
@@ -67,10 +67,10 @@ class Progress:
         self._heard.add(worker)
 
     def snapshot(self) -> Snapshot | None:
-        """Return a snapshot if it is time for one."""
+        """Return a snapshot if one is due."""
         now = time.monotonic()
         passed = now - self._last
-        # What all of them have said covers the same stretch of time; a worker that says nothing is not waited for.
+        # Once all have reported, the reports cover the same time. A worker that does not report is not waited for.
         if passed < (_SOON if len(self._heard) == self._plan.processes else _LATE):
             return None
         self._last = now
@@ -103,7 +103,7 @@ class Progress:
 
 
 def percentile(cells: Mapping[int, int], share: float) -> float | None:
-    """Return the seconds below which ``share`` of the latencies in coarse cells lie, to the end of a cell."""
+    """Return the seconds below which ``share`` of the latencies lie, rounded up to the end of a coarse cell."""
     wanted = share * sum(cells.values())
     passed = 0
     for cell in sorted(cells):

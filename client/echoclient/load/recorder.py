@@ -1,4 +1,4 @@
-"""Latencies as they come: collected in lists, folded into counts a few hundred at a time, cut into intervals.
+"""Records latencies: collects them in lists, folds a few hundred at a time into counts, and divides these by time.
 
 Recording into a histogram, value by value, would take longer than a whole exchange may. Instead, a latency becomes the
 number of a bucket a thousandth wide, and `histogram.py` fills the histogram from the buckets at the end.
@@ -12,14 +12,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 from itertools import zip_longest
 
-# A bucket is the upper bits of a double: its exponent and the first 10 bits of its fraction, so that there are 1,024
-# buckets to each doubling. No arithmetic is needed, and the order of buckets is that of the values.
+# A bucket is the upper bits of a double: its exponent and the first 10 bits of its fraction, so there are 1,024 buckets
+# for each doubling. That needs no arithmetic, and buckets have the order of their values.
 _DROPPED = 42
-# The coarse cells of an interval: 64 buckets each, which is 16 cells to a doubling.
+# A coarse cell of an interval has 64 buckets, so there are 16 cells for each doubling.
 COARSE = 6
 
 INTERVAL = 0.1
-# When a run has more intervals than this they are merged in pairs, so that a result stays small however long the run.
+# When a run has more intervals than this, they are merged in pairs, so that the result of a long run stays small.
 MOST_INTERVALS = 240
 
 
@@ -41,8 +41,8 @@ class Series:
     """Latencies of one kind.
 
     Attributes:
-        fresh: seconds each, not folded yet. The engine's loop appends to it; the list object never changes.
-        buckets: count by bucket.
+        fresh: latencies in seconds that are not folded yet. The engine appends to it; it is always the same list.
+        buckets: counts by bucket.
     """
 
     def __init__(self) -> None:
@@ -50,7 +50,7 @@ class Series:
         self.buckets: Counter[int] = Counter()
 
     def fold(self) -> list[int]:
-        """Count what is fresh and return its buckets."""
+        """Count the fresh latencies and return their buckets."""
         bits = array("Q", array("d", self.fresh).tobytes())
         buckets = [value >> _DROPPED for value in bits]
         self.fresh.clear()
@@ -60,12 +60,12 @@ class Series:
 
 @dataclass
 class Timeline:
-    """What happened in each stretch of a run.
+    """What happened over time.
 
     Attributes:
         width: seconds of an interval.
-        intervals: for each, how many latencies fell into which coarse cell.
-        seconds: messages answered in each whole or begun second.
+        intervals: for each interval, the number of latencies in each coarse cell.
+        seconds: messages answered in each second; the last may be incomplete.
     """
 
     width: float = INTERVAL
@@ -79,7 +79,7 @@ class Timeline:
         self.width *= 2
 
     def merge(self, other: Timeline) -> None:
-        """Add another process's timeline, which began at the same instant. Both may be widened."""
+        """Add another process's timeline, which began at the same instant. Either may be widened."""
         while self.width < other.width:
             self.widen()
         while other.width < self.width:
@@ -90,17 +90,17 @@ class Timeline:
 
 
 class Recorder:
-    """Everything measured in one phase of a run, by one process.
+    """Everything that one process measures in one phase.
 
     Attributes:
         start: when measuring starts, on the monotonic clock.
-        planned: whether the times of sending are planned ahead.
-        latency: from the planned time of sending, which without a rate is the actual one, to the end of the reply.
-        service: from the actual time of sending; only where sending is planned.
-        connect: of each connect; only where connections are what is measured.
+        planned: whether the times of sending are planned.
+        latency: times from the planned time of sending (without a rate, the actual one) to the end of the reply.
+        service: times from the actual time of sending; only if sending is planned.
+        connect: times of connecting; only for churn.
         answered: messages folded so far.
-        last: when the last of them was, to a tick; ``start`` if there is none.
-        payload: bytes of the messages answered, where sizes vary.
+        last: when the last of them was answered, to the precision of a tick; ``start`` if there is none.
+        payload: bytes of the answered messages, if sizes vary.
     """
 
     def __init__(self, start: float, *, planned: bool) -> None:
@@ -119,14 +119,14 @@ class Recorder:
         self._noted = 0
 
     def record(self, count: int, size: int, planned: float, sent: float, now: float) -> None:
-        """Take ``count`` messages of ``size`` bytes that were answered ``now``."""
+        """Record ``count`` messages of ``size`` bytes that were answered ``now``."""
         self.latency.fresh += [now - planned] * count
         if self.planned:
             self.service.fresh += [now - sent] * count
         self.payload += count * size
 
     def fold(self) -> None:
-        """Count what came since the last call; call it every few hundred messages, for each call takes a moment."""
+        """Count what was recorded since the last call; call it every few hundred messages, because a call is slow."""
         if self.latency.fresh:
             buckets = self.latency.fold()
             self._interval.update([bucket >> COARSE for bucket in buckets])
@@ -152,7 +152,7 @@ class Recorder:
             self._second = 0
 
     def finish(self, now: float) -> Timeline:
-        """Close what is open and return the timeline; the last interval and the last second may be short ones."""
+        """Close the last interval and the last second, which may be incomplete, and return the timeline."""
         self._note_time(now)
         self.timeline.intervals.append(self._interval)
         self.timeline.seconds.append(self._second)
@@ -164,6 +164,6 @@ class Recorder:
             self.last, self._noted = now, self.answered
 
     def live(self) -> Counter[int]:
-        """Return the coarse cells of the intervals that were closed since the last call."""
+        """Return the coarse cells of the intervals closed since the last call."""
         live, self._live = self._live, Counter()
         return live

@@ -1,4 +1,4 @@
-"""What a run measured: the parts of all processes merged, as a typed value and as JSON."""
+"""What a run measured, merged over all processes, as a typed value and as JSON."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from echoclient.load.plan import Plan, PlanError
 from echoclient.load.recorder import Timeline
 
 FORMAT = "echoclient-bench/1"
-# A process that is busy, or waits for a processor, for this share of its time has none to spare: what limits the
-# figures may then be the generator and not the server.
+# A process that is busy or waits for a processor for this share of its time has no time to spare. Then the generator
+# may limit the figures, and not the server.
 BOUND_AT = 0.9
-# In a shorter run than this, in seconds, being busy says nothing.
+# In a run shorter than this, in seconds, being busy means nothing.
 _JUDGED_FROM = 0.1
 
 
 class ResultError(ValueError):
-    """A file is not a result; the text is one line."""
+    """A file is not a result; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Process:
     """One generating process.
 
     Attributes:
-        cpu: share of the wall-clock time it spent on a processor.
-        starved: share it was ready to run and had none.
+        cpu: the share of wall-clock time that it ran on a processor.
+        starved: the share that it was ready to run but had none.
     """
 
     cpu: float
@@ -39,30 +39,30 @@ class Process:
 
     @property
     def bound(self) -> bool:
-        """Whether it had next to no time to spare."""
+        """Whether it had almost no time to spare."""
         return self.cpu + self.starved >= BOUND_AT
 
 
 @dataclass
 class Result:
-    """Everything that is known about a run when it is over.
+    """Everything known about a run when it is over.
 
     Attributes:
         plan: what was asked for.
         started: date and time, UTC, ISO 8601.
-        environment: versions and machine, for the reader.
+        environment: versions and the machine, for the reader.
         elapsed: seconds from the first message to the last reply, or to the end of ``plan.duration`` if that is later.
-        answered: messages that were answered, and right.
-        lost: messages without an answer, because their connection failed.
-        unsent: messages that were due by the clock, and whose time was up before the server took them.
+        answered: messages that were answered correctly.
+        lost: messages without a reply because their connection failed.
+        unsent: messages that were due by the clock, but could not be sent before their time was up.
         payload: bytes of the messages that were answered.
-        latency: from the planned time of sending to the end of the reply.
-        service: with a rate: from the actual time of sending.
-        connect: with churn: the time to connect.
-        timeline: what happened when.
+        latency: times from the planned time of sending to the end of the reply.
+        service: times from the actual time of sending, with a rate.
+        connect: times of connecting, with churn.
+        timeline: what happened over time.
         faults: what went wrong.
-        processes: of the generator.
-        interrupted: it was told to stop.
+        processes: the processes of the generator.
+        interrupted: whether the run was stopped early.
         failures: why the run could not be carried out as asked, one line each.
     """
 
@@ -85,12 +85,12 @@ class Result:
 
     @property
     def rate(self) -> float:
-        """Messages answered a second."""
+        """Messages answered per second."""
         return self.answered / self.elapsed if self.elapsed else 0.0
 
     @property
     def megabytes(self) -> float:
-        """Megabytes (10**6 bytes) a second, each way."""
+        """Megabytes (10**6 bytes) per second, each way."""
         return self.payload / self.elapsed / 1e6 if self.elapsed else 0.0
 
     @property
@@ -100,17 +100,17 @@ class Result:
 
     @property
     def generator_bound(self) -> bool:
-        """Whether a process of the generator had no time to spare, so that it may be what was measured."""
+        """Whether a process of the generator had no time to spare, so that it may have limited the figures."""
         return self.elapsed >= _JUDGED_FROM and any(process.bound for process in self.processes)
 
     @property
     def ok(self) -> bool:
-        """Whether everything that was asked for happened."""
+        """Whether everything was done as asked."""
         wrong = self.faults.total or self.lost or self.unsent or self.failures or self.interrupted
         return bool(self.answered) and not wrong
 
     def to_json(self) -> str:
-        """Return the result as a JSON text; `from_json` reads it back."""
+        """Return the result as JSON; `from_json` reads it back."""
         seconds = self.each_second
         parts = {"latency": self.latency, "service": self.service, "connect": self.connect}
         values = {
@@ -147,7 +147,7 @@ class Result:
         """Read what `to_json` wrote.
 
         Raises:
-            ResultError: it did not.
+            ResultError: it is something else.
         """
         try:
             values: dict[str, Any] = json.loads(text)
@@ -188,7 +188,7 @@ def _read(values: dict[str, Any]) -> Result:
 
 
 def spread(seconds: list[int]) -> dict[str, float]:
-    """Return least, median and most of the messages in each second, and their deviation as a share of the mean."""
+    """Return min, median and max of the messages in each second, and their deviation as a share of the mean."""
     mean = statistics.fmean(seconds)
     return {
         "min": min(seconds),

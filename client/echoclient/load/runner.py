@@ -1,4 +1,4 @@
-"""A run from start to end: find the server, have processes load it, merge what they measured."""
+"""A whole run: find the server, let worker processes put load on it, and merge what they measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from echoclient.load.progress import Snapshot
 
-# A server that takes longer than this to notice the end of the first, empty connection is left to it.
+# Seconds to wait until the server has closed the first, empty connection.
 _PROBE_ENDS_WITHIN = 1.0
 
 
@@ -41,28 +41,28 @@ def run(
 ) -> Result:
     """Carry out a plan in processes of its own, and wait for the result.
 
-    Ctrl-C in the main thread ends the run early: the result then says so and holds what was measured until then.
+    Ctrl-C in the main thread ends the run early; the result then says so, and has what was measured until then.
 
     Args:
         plan: what to do.
-        progress: is told twice a second how it goes.
-        say: is told, in one line, what is waited for before the run.
+        progress: called twice a second with the state of the run.
+        say: called with one line that says what the call waits for before the run.
 
     Raises:
-        ClientError: the server can't be reached, or no process be started.
-        PlanError: this machine's limits don't allow the plan.
+        ClientError: the server can't be reached, or a process can't be started.
+        PlanError: the limits of this machine don't allow the plan.
     """
     _check_limits(plan)
     family, address = _find(plan, say)
     _check_sources(plan, family)
     started = datetime.now(UTC).isoformat(timespec="seconds")
     with contextlib.ExitStack() as stack:
-        group = Supervisor(plan, progress)
-        stack.callback(group.end)
+        supervisor = Supervisor(plan, progress)
+        stack.callback(supervisor.end)
         for index in range(plan.processes):
-            group.start(index, family, address)
-        group.follow()
-    return _merge(plan, started, group)
+            supervisor.start(index, family, address)
+        supervisor.follow()
+    return _merge(plan, started, supervisor)
 
 
 def _check_limits(plan: Plan) -> None:
@@ -76,10 +76,10 @@ def _check_limits(plan: Plan) -> None:
 
 
 def _find(plan: Plan, say: Callable[[str], None] | None) -> tuple[int, tuple[Any, ...]]:
-    """Wait for the server as the plan says, and return the address that answers."""
+    """Wait for the server as the plan says; return the address family and the address that answered."""
     with connect(plan.target, timeout=plan.timeout, wait=plan.wait, say=say) as session:
         found = session.socket.family, session.socket.getpeername()
-        # Let the server see the end of this connection, so that it does not count against the load's.
+        # Let the server close this connection, so that it does not count together with those of the load.
         session.half_close()
         session.socket.settimeout(_PROBE_ENDS_WITHIN)
         with contextlib.suppress(ClientError):
@@ -102,10 +102,10 @@ def _check_sources(plan: Plan, family: int) -> None:
             raise PlanError(f"source {source}: can't be used: {(error.strerror or str(error)).lower()}") from None
 
 
-def _merge(plan: Plan, started: str, group: Supervisor) -> Result:
-    result = Result(plan, started, _environment(), interrupted=group.interrupted)
+def _merge(plan: Plan, started: str, supervisor: Supervisor) -> Result:
+    result = Result(plan, started, _environment(), interrupted=supervisor.interrupted)
     buckets: dict[str, Counter[int]] = {"latency": Counter(), "service": Counter(), "connect": Counter()}
-    for worker in group.workers:
+    for worker in supervisor.workers:
         if worker.failure:
             result.failures.append(worker.failure)
         if (part := worker.result) is None:

@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 class WrongReplyError(Exception):
-    """The server sent something that is not the reply.
+    """The server sent something other than the expected reply.
 
     Attributes:
-        offset: the first byte of the connection's replies that is wrong.
-        corrupt: a byte differs; otherwise there are more bytes than were sent.
+        offset: the first wrong byte of the connection's replies.
+        corrupt: whether a byte differs; otherwise, there are more bytes than were sent.
     """
 
     def __init__(self, offset: int, detail: str, *, corrupt: bool) -> None:
@@ -27,13 +27,13 @@ class WrongReplyError(Exception):
 
 
 class Batch:
-    """Messages of one size that were handed over in one go.
+    """Messages of one size that were issued together.
 
     Attributes:
-        count: how many of them are not answered yet.
+        count: how many are not answered yet.
         size: bytes of each.
-        planned: when they were to be sent.
-        sent: when they were.
+        planned: when they were due to be sent.
+        sent: when they were sent.
     """
 
     __slots__ = ("count", "planned", "sent", "size")
@@ -46,20 +46,20 @@ class Batch:
 
 
 class Stream:
-    """The state of one connection's bytes.
+    """The bytes of one connection.
 
-    Two forms. In general ``flight`` holds what is under way. A connection that only ever has one short message of a
-    fixed size under way - the common case, and the one that has to be fast - keeps it in ``lone_reply`` and
-    ``lone_sent`` instead, while nothing of the reply has arrived, and the engine handles it with one comparison.
+    It has two forms. In the general form, ``flight`` holds the messages in flight. The common case has to be fast: a
+    connection with a single short message of a fixed size in flight. While nothing of the reply has arrived, such a
+    message is kept in ``lone_reply`` and ``lone_sent`` instead, and the engine handles it with one comparison.
 
-    Positions count from the start of the tape (see `Pattern`), so that offset = position - start.
+    Positions count from the start of the pattern (see `Pattern`), so offset = position - start.
 
     Attributes:
-        number: of the connection, over all processes.
-        issued: position after the last byte given out to be sent.
+        number: the connection's number, over all processes.
+        issued: the position after the last byte issued for sending.
         unsent: how many bytes before ``issued`` the kernel has not taken yet.
-        arrived: position after the last byte received (of no meaning while ``lone_reply`` is set).
-        partial: bytes of the first unanswered message that have arrived.
+        arrived: the position after the last byte received (undefined while ``lone_reply`` is set).
+        partial: bytes of the reply to the first unanswered message that have arrived.
         messages: messages in ``flight``.
         drawn: how many sizes were drawn for messages of varying size.
     """
@@ -87,7 +87,7 @@ class Stream:
         self.restart(number)
 
     def restart(self, number: int) -> None:
-        """Begin again at offset 0, as a new connection."""
+        """Start again at offset 0, as a new connection."""
         self.number = number
         self.start = self.issued = self.arrived = Pattern.start(number)
         self.unsent = self.partial = self.messages = self.drawn = 0
@@ -97,23 +97,23 @@ class Stream:
 
     @property
     def offset(self) -> int:
-        """How many bytes of replies have arrived, in the general form."""
+        """How many bytes of replies have arrived (in the general form)."""
         return self.arrived - self.start
 
     @property
     def oldest(self) -> float | None:
-        """When the message that has waited longest for its reply was sent; ``None`` if none is under way."""
+        """When the oldest unanswered message was sent; ``None`` if none is in flight."""
         if self.lone_reply is not None:
             return self.lone_sent
         return self.flight[0].sent if self.flight else None
 
     @property
     def under_way(self) -> int:
-        """How many messages wait for their reply."""
+        """How many messages are in flight."""
         return self.messages + (self.lone_reply is not None)
 
     def issue(self, count: int, size: int, planned: float, now: float) -> None:
-        """Give out ``count`` messages of ``size`` bytes to be sent; `next_piece` has their bytes."""
+        """Issue ``count`` messages of ``size`` bytes for sending; `next_piece` returns their bytes."""
         self.settle()
         self.flight.append(Batch(count, size, planned, now))
         self.messages += count
@@ -121,7 +121,7 @@ class Stream:
         self.unsent += count * size
 
     def issue_lone(self, size: int, now: float) -> None:
-        """Give out one message of at most `CHUNK` bytes, with nothing else under way."""
+        """Issue one message of at most `CHUNK` bytes, with nothing else in flight."""
         begin = self.issued % PERIOD
         self.issued += size
         self.unsent = size
@@ -129,7 +129,7 @@ class Stream:
         self.lone_sent = now
 
     def settle(self) -> None:
-        """Go over from the lone form to the general one."""
+        """Change from the lone form to the general one."""
         if self.lone_reply is not None:
             size = len(self.lone_reply)
             self.flight.append(Batch(1, size, self.lone_sent, self.lone_sent))
@@ -145,10 +145,10 @@ class Stream:
         return memoryview(self.pattern.sent)[begin : begin + min(self.unsent, CHUNK)]
 
     def receive(self, data: bytes, now: float, recorder: Recorder) -> int:
-        """Take at most `CHUNK` received bytes, record every message that they complete and return how many those are.
+        """Take at most `CHUNK` received bytes, record each message whose reply they complete, and return their number.
 
         Raises:
-            WrongReplyError: the bytes are not those expected, or more of them than were sent.
+            WrongReplyError: the bytes differ from those expected, or there are more than were sent.
         """
         self.settle()
         due = self.issued - self.unsent - self.arrived
@@ -178,5 +178,5 @@ class Stream:
             detail = f"expected byte 0x{expected:02x}, got 0x{data[index]:02x}"
             raise WrongReplyError(self.offset + index, detail, corrupt=True)
         if len(data) > due:
-            detail = f"{len(data) - due} bytes more came back than were sent"
+            detail = f"{len(data) - due} bytes more were received than sent"
             raise WrongReplyError(self.offset + due, detail, corrupt=False)

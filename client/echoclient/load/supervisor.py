@@ -1,4 +1,4 @@
-"""The worker processes of a run: started, told what to do, listened to, and ended."""
+"""The worker processes of a run: starts them, controls them, collects their results, and ends them."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
     from echoclient.load.plan import Plan
 
-# From telling the workers when to start until then.
+# Seconds from telling the workers when to start until the start.
 _HEAD_START = 0.02
 _SNAPSHOT_EVERY = 0.5
 
 
 class WorkerProcess:
-    """A worker process, and what it has said.
+    """A worker process, and what it has reported.
 
     Attributes:
-        ready: it waits to be told when to start.
-        result: its last word, once it has said it.
-        failure: why there is none, once it has ended without.
+        ready: whether it waits to be told when to start.
+        result: its result, once it has reported it.
+        failure: why it has no result, if it ended without one.
     """
 
     def __init__(self, index: int, process: subprocess.Popen[bytes]) -> None:
@@ -52,17 +52,17 @@ class WorkerProcess:
 
     @property
     def over(self) -> bool:
-        """Whether nothing more will come from it."""
+        """Whether it will report nothing more."""
         return self.result is not None or bool(self.failure)
 
     def tell(self, order: object) -> None:
-        """Send it a line. That it is gone already, its output will say."""
+        """Send it a line. If it has ended, the end of its output will show that."""
         with contextlib.suppress(OSError):
             self._input.write(json.dumps(order).encode() + b"\n")
             self._input.flush()
 
     def hear(self) -> list[list[Any]]:
-        """Read what it said: kinds and values."""
+        """Read what it reported: kinds and values."""
         data = os.read(self.output.fileno(), 1 << 20)
         if not data and self.result is None:
             status = self.process.wait()
@@ -72,7 +72,7 @@ class WorkerProcess:
         return [json.loads(line) for line in lines]
 
     def end(self) -> None:
-        """End the process, whatever it does, and wait for it."""
+        """End the process, whatever state it is in, and wait for it."""
         with contextlib.suppress(OSError):
             self._input.close()
         if self.result is None:
@@ -82,7 +82,7 @@ class WorkerProcess:
 
 
 class Supervisor:
-    """The workers of a run, led by the thread that made it."""
+    """The workers of a run, controlled by the thread that made this object."""
 
     def __init__(self, plan: Plan, progress: Callable[[Snapshot], None] | None) -> None:
         self.workers: list[WorkerProcess] = []
@@ -94,10 +94,10 @@ class Supervisor:
         self._progress = Progress(plan)
 
     def start(self, index: int, family: int, address: tuple[Any, ...]) -> None:
-        """Start a worker and give it its share."""
+        """Start a worker and give it its assignment."""
         place = str(Path(echoclient.__file__).parent.parent)
         paths = [place, *filter(None, [os.environ.get("PYTHONPATH")])]
-        # A worker inherits what is blocked: Ctrl-C, which the terminal sends to all of us, is for this process alone.
+        # A worker inherits blocked signals: the terminal sends Ctrl-C to all processes, but only this one handles it.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
         try:
             process = subprocess.Popen(
@@ -106,7 +106,7 @@ class Supervisor:
                 stdout=subprocess.PIPE,
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
             )
-            # Entered while Ctrl-C still waits: once let in, it may come at any moment, and ends all that are entered.
+            # Added while Ctrl-C is blocked: later it may come at any time, and then `end` ends the workers in the list.
             worker = WorkerProcess(index, process)
             self.workers.append(worker)
         except OSError as error:
@@ -119,10 +119,10 @@ class Supervisor:
         worker.tell({"plan": self._plan.to_json(), "index": index, "family": family, "address": address})
 
     def follow(self) -> None:
-        """Lead the workers through the phases until each has a result or has failed.
+        """Take the workers through the phases until each has a result or has failed.
 
-        In the main thread, Ctrl-C stops them, and their results up to there are waited for; a second one raises
-        KeyboardInterrupt.
+        In the main thread, Ctrl-C stops them, and the call waits for the results they have until then. A second Ctrl-C
+        raises KeyboardInterrupt.
         """
         if threading.current_thread() is threading.main_thread():
             with Interrupt() as interrupt:
@@ -140,7 +140,7 @@ class Supervisor:
         return all(worker.over for worker in self.workers)
 
     def end(self) -> None:
-        """Give everything back."""
+        """End the workers and release everything."""
         for worker in self.workers:
             worker.end()
         self._selector.close()
@@ -160,7 +160,7 @@ class Supervisor:
             if worker.over:
                 self._selector.unregister(worker.output)
                 if worker.failure or (worker.result and worker.result["given_up"]):
-                    self._stop()  # what was asked for can't happen any more
+                    self._stop()  # the plan can't be carried out any more
         waiting = [worker for worker in self.workers if not worker.over]
         if waiting and all(worker.ready for worker in waiting):
             self._progress.next_phase()

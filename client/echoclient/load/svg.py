@@ -1,4 +1,4 @@
-"""Charts as SVG text: scales, axes, lines and cells. Colours come from the page, by class."""
+"""Charts as SVG: scales, axes, lines and cells. The page sets their colours by class."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ Point = tuple[float, float]
 
 @dataclass(frozen=True)
 class Scale:
-    """Maps values to positions on the chart, evenly or by their logarithm.
+    """Maps values to positions on the chart, linearly or logarithmically.
 
     Attributes:
-        low: value at ``start``.
-        high: value at ``end``.
-        start: position, in the chart's units.
+        low: the value at ``start``.
+        high: the value at ``end``.
+        start: a position, in the chart's units.
         end: likewise.
-        logarithmic: equal ratios are equally far apart; ``low`` is then above 0.
+        logarithmic: equal ratios have equal distances; ``low`` must then be above 0.
     """
 
     low: float
@@ -36,7 +36,7 @@ class Scale:
     logarithmic: bool = False
 
     def __call__(self, value: float) -> float:
-        """Return the position of a value, within the scale."""
+        """Return the position of a value, clamped to the scale."""
         low, high, value = self.low, self.high, min(max(value, self.low), self.high)
         if self.logarithmic:
             low, high, value = math.log(low), math.log(high), math.log(value)
@@ -63,7 +63,7 @@ def even_ticks(high: float, most: int = 6) -> list[float]:
 
 
 def ratio_ticks(low: float, high: float, most: int = 8) -> list[float]:
-    """Return 1, 2 and 5 times the powers of ten between two values, or the powers alone if those would be many."""
+    """Return 1, 2 and 5 times the powers of ten between two values, or only the powers if those are too many."""
     decades = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1, 2, 5), (1,)):
         ticks = [digit * 10.0**decade for decade in decades for digit in digits]
@@ -81,13 +81,13 @@ def _round_values(least: float) -> Iterable[float]:
 
 
 class Chart:
-    """One chart: axes first, then whatever is drawn over them."""
+    """One chart: first the axes, then what is drawn over them."""
 
     def __init__(self, title: str, x: Scale, y: Scale) -> None:
         """Begin a chart.
 
         Args:
-            title: what a reader who can't see it is told.
+            title: the text for readers who can't see the chart.
             x: see `across`.
             y: see `upwards`.
         """
@@ -97,7 +97,7 @@ class Chart:
         ]
 
     def axes(self, x_ticks: Iterable[Tick], y_ticks: Iterable[Tick], x_label: str, y_label: str) -> None:
-        """Draw grid lines with their values, and name both axes."""
+        """Draw grid lines with their values, and the names of both axes."""
         floor = HEIGHT - BOTTOM
         for value, text in y_ticks:
             y = self.y(value)
@@ -119,25 +119,25 @@ class Chart:
         )
 
     def line(self, points: Sequence[Point], style: str) -> None:
-        """Draw a line through points given as values."""
+        """Draw a line through points, which are pairs of values."""
         path = "L".join(f"{self.x(x):.1f} {self.y(y):.1f}" for x, y in points)
         if path:
             self._parts.append(f'<path class="{style}" d="M{path}"/>')
 
     def steps(self, heights: Sequence[float], width: float, style: str) -> None:
-        """Draw a value for each stretch of ``width`` on the x axis, beginning at 0."""
+        """Draw a step for each value; each is ``width`` wide on the x axis, and the first begins at 0."""
         points: list[Point] = []
         for index, height in enumerate(heights):
             points += [(index * width, height), ((index + 1) * width, height)]
         self.line(points, style)
 
     def dot(self, x: float, y: float, style: str, text: str) -> None:
-        """Draw a dot that tells ``text`` under the pointer."""
+        """Draw a dot that shows ``text`` under the pointer."""
         place = f'cx="{self.x(x):.1f}" cy="{self.y(y):.1f}"'
         self._parts.append(f'<circle class="{style}" {place} r="3.5"><title>{escape(text)}</title></circle>')
 
     def cells(self, boxes: Iterable[tuple[float, float, float, float]], style: str) -> None:
-        """Fill boxes given as values: left, right, bottom, top."""
+        """Fill boxes, each given by four values: left, right, bottom, top."""
         path = []
         for left, right, bottom, top in boxes:
             x, y, far = self.x(left), self.y(top), self.x(right)
@@ -146,10 +146,10 @@ class Chart:
             self._parts.append(f'<path class="{style}" d="{"".join(path)}"/>')
 
     def text(self) -> str:
-        """Return the chart."""
+        """Return the chart as an SVG element."""
         return "\n".join([*self._parts, "</svg>"])
 
 
 def labelled(values: Iterable[float], write: Callable[[float], str]) -> list[Tick]:
-    """Put a text to each tick."""
+    """Return the values as ticks, each with its text."""
     return [(value, write(value)) for value in values]

@@ -1,4 +1,4 @@
-"""What a terminal shows: the summary at the end, and one line that changes while the run goes on."""
+"""What a terminal shows: a live line during the run, and a summary at the end."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LABEL, _COLUMN = 14, 9
 
 
 def plan_line(plan: Plan) -> str:
-    """Say in one line what is done to whom."""
+    """Return the line that says what the run does, and to which server."""
     parts = [f"{plan.connections} x {plan.size} B"]
     if plan.pipeline > 1:
         parts.append(f"{plan.pipeline} in flight")
@@ -44,7 +44,7 @@ def plan_line(plan: Plan) -> str:
 
 
 def summary(result: Result) -> str:
-    """Return the table that ends a run, with colours."""
+    """Return the summary that ends a run, with colours."""
     per = "conn/s" if result.plan.churn else "msg/s"
     what = "connections" if result.plan.churn else "messages"
     lines = [
@@ -62,13 +62,13 @@ def summary(result: Result) -> str:
     if result.generator_bound:
         lines.append(click.style(f"WARNING: {bound_text()}", fg="yellow", bold=True))
     if result.interrupted:
-        lines.append(click.style("INTERRUPTED: the figures are those up to there.", fg="yellow", bold=True))
+        lines.append(click.style("INTERRUPTED: the figures are those until then.", fg="yellow", bold=True))
     lines += [click.style(f"FAILED: {failure}", fg="red", bold=True) for failure in result.failures]
     return "\n".join(lines)
 
 
 def series(result: Result) -> list[tuple[str, Latency]]:
-    """Return the distributions of a result that hold something, with what each is called."""
+    """Return the distributions of a result that are not empty, each with its name."""
     named = (
         ("latency" if result.service is None else "from planned", result.latency),
         ("from sent", result.service),
@@ -81,7 +81,7 @@ def latency_rows(result: Result) -> list[str]:
     """Return a header and a row for each distribution."""
     rows = series(result)
     if not rows:
-        return [_line("latency", "nothing was answered")]
+        return [_line("latency", "no message was answered")]
     header = [*(f"p{percentile:g}" for percentile in PERCENTILES[:-1]), "max", "mean"]
     lines = [" " * _LABEL + "".join(f"{title:>{_COLUMN}}" for title in header)]
     for name, latency in rows:
@@ -91,7 +91,7 @@ def latency_rows(result: Result) -> list[str]:
 
 
 def generator_text(result: Result) -> str:
-    """Say how busy the generator was."""
+    """Return how busy the generator was."""
     shares = ", ".join(
         f"{process.cpu:.0%} CPU" + (f" and {process.starved:.0%} waiting for one" if process.starved >= 0.005 else "")
         for process in result.processes
@@ -100,21 +100,21 @@ def generator_text(result: Result) -> str:
 
 
 def bound_text() -> str:
-    """Say what it means that the generator had no time to spare."""
+    """Return the warning for a generator that had no time to spare."""
     return (
-        f"a generator process was busy or waiting for a CPU {BOUND_AT:.0%} of the time or more, so these may be the "
-        "generator's limits and not the server's; try --processes, or a machine with cores to spare."
+        f"a generator process was busy or waiting for a CPU for {BOUND_AT:.0%} of the time or more, so these may be "
+        "the generator's limits and not the server's; use --processes, or a machine with more cores."
     )
 
 
 def fault_line(fault: Fault) -> str:
-    """Tell one fault in a line."""
+    """Return a line that describes a fault."""
     when = "before measuring" if fault.at is None else f"at {fault.at:.3f} s"
     return f"{fault.kind} on connection {fault.connection}, reply byte {fault.offset:,}, {when}: {fault.detail}"
 
 
 def error_text(result: Result) -> str:
-    """Count the errors by kind, and what they cost, in one line."""
+    """Return the number of errors of each kind, and of the messages lost and unsent, in one line."""
     parts = [f"{count:,} {kind}" for kind, count in sorted(result.faults.counts.items())]
     if result.lost:
         parts.append(f"{result.lost:,} without a reply")
@@ -130,7 +130,9 @@ def _error_lines(result: Result) -> list[str]:
     lines = [click.style(_line("errors", text), fg="red", bold=True)]
     lines += [" " * _LABEL + fault_line(fault) for fault in result.faults.examples]
     if result.unsent:
-        lines.append(" " * _LABEL + "The rate was not kept: the latencies lack the messages that were never sent.")
+        lines.append(
+            " " * _LABEL + "The rate was not reached: the latencies do not include the messages that were never sent."
+        )
     return lines
 
 
@@ -145,7 +147,7 @@ def _line(label: str, text: str) -> str:
 
 
 def show_live(snapshot: Snapshot) -> None:
-    """Write the one line of a terminal, on standard error, that is written over and over."""
+    """Update the live line, on standard error."""
     parts = [f"{snapshot.phase} {snapshot.elapsed:.0f} s"]
     if snapshot.left is not None:
         parts.append(f"{snapshot.left:.0f} s left")
@@ -157,10 +159,10 @@ def show_live(snapshot: Snapshot) -> None:
         ]
     parts.append(f"{snapshot.errors:,} errors")
     width = shutil.get_terminal_size().columns - 1
-    # Carriage return, the text, and erase what is left of the line before.
+    # Carriage return, the text, and an escape sequence that erases the rest of the line.
     click.echo(f"\r{'  '.join(parts)[:width]}\x1b[K", nl=False, err=True)
 
 
 def clear_live() -> None:
-    """Leave the line empty for what comes next; the terminal may have put a ^C there."""
+    """Erase the live line, in which the terminal may have written ^C."""
     click.echo("\r\x1b[K", nl=False, err=True)

@@ -1,28 +1,6 @@
 """The poller: one thread that watches the idle connections in an epoll set and sees which of them are ready.
 
-What belongs to whom. The table of connections belongs to the poller thread: it alone adds, finds, removes and closes
-them. Other threads talk to it through queues (`_arrivals`, `_returned`, `_woken`) and a waker. A connection on the
-ready queue is disarmed in the epoll set (`EPOLLONESHOT`), so it is there once at most. It belongs to the worker that
-takes it off until that worker gives it back. One that pauses for its rate limit belongs to the poller, which keeps it
-disarmed in a heap of due times and polls no longer than until the first of them.
-
-The interleavings to survive:
-
-* An event for a connection that has ended. Epoll hands out events in batches, and a connection may end while a later
-  event of the same batch still names its descriptor. The poller removes it from the table when it ends, so the late
-  event finds nothing.
-* A descriptor number used again. New connections are added between batches only, so within a batch a number means one
-  connection. A socket leaves the epoll set before it is closed, so no event of the old one can follow.
-* Another thread ends a connection (the janitor, a drain) while a worker serves it. That only shuts the socket down; the
-  poller alone closes it, after the worker has given it back. A socket shut down while disarmed reports so as soon as it
-  is armed.
-* Another thread ends a connection that pauses. It wakes the connection after asking it to end; the poller looks for a
-  request to end after letting a connection pause. Whichever comes second sees the other.
-* A stop while every worker is held by its handler. The poller waits for no place, serves what no worker holds to its
-  end, and ends. A worker that returns later finds it gone and ends its connection itself; a lock decides which of the
-  two does.
-* A handler closes the descriptor of another connection, and the number is given to a new one. The new connection takes
-  the place in the table, and the old one, of which epoll would never tell, is ended without closing the number again.
+The docstring of the package says what belongs to whom, and which interleavings there are.
 """
 
 from __future__ import annotations
@@ -115,9 +93,12 @@ class Poller:
             self._waker.close()
 
     def assign(self, connection: Connection) -> None:
-        """Give the poller a new connection."""
+        """Give the poller a new connection. Raises `RuntimeError` where its thread has ended."""
         connection.wake_with(self)
-        self._arrivals.put(connection)
+        with self._lock:
+            if self._gone:
+                raise RuntimeError("the poller has ended")
+            self._arrivals.put(connection)
         self._waker.wake()
 
     def wake(self, connection: Connection) -> None:
@@ -135,13 +116,10 @@ class Poller:
                 self._returned.put((driver, interest))
                 self._waker.wake()
                 return
-        # `stop` had given the handler up, and it has returned after all. Its connection has been cut: the next event is
-        # the last.
+        # `stop` had given up on the handler, and it has returned after all. Its connection has been cut.
         while interest is not Interest.NOTHING:
             interest = driver.on_ready(buffer)
         self._lifecycle.begin_close(driver.connection)
-
-    # -- from here on, the poller thread
 
     def _run(self) -> None:
         try:
@@ -151,6 +129,21 @@ class Poller:
             self._shut_down()
         except BaseException as error:  # noqa: BLE001 - a defect; without a poller nothing is served, so the server must end
             self._lifecycle.fail(error)
+            self._end_all()
+
+    def _end_all(self) -> None:
+        """End every connection, since nothing will tell of them any more. A worker that has one ends it itself."""
+        with self._lock:
+            self._gone = True
+            drivers = [(driver, driver.queued) for driver in self._drivers.values()]
+        for driver, is_held in drivers:
+            driver.connection.end(CloseReason.KILLED)
+            if not is_held:
+                driver.connection.reason = CloseReason.KILLED
+                self._remove(driver)
+        for arrival in _take_all(self._arrivals):
+            arrival.reason = CloseReason.KILLED
+            self._lifecycle.begin_close(arrival)
 
     def _poll(self) -> None:
         """Wait for events and serve them, until the server stops."""
@@ -185,9 +178,8 @@ class Poller:
 
     def _queue(self, driver: NonBlockingDriver) -> None:
         """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
-        assert self._ready is not None
         driver.queued = True
-        if not self._ready.put(driver, self.stopping):
+        if self._ready is None or not self._ready.put(driver, self.stopping):
             driver.queued = False
             self._serve_to_end(driver)
 
@@ -203,6 +195,7 @@ class Poller:
         if self._drivers.get(driver.connection.transport.fileno()) is driver:
             del self._drivers[driver.connection.transport.fileno()]
         self._set.remove(driver)
+        driver.give_up()
         if self._timers is not None:
             self._timers.discard(driver)
         self._lifecycle.begin_close(driver.connection)
@@ -227,6 +220,15 @@ class Poller:
     def _take_messages(self) -> None:
         """Act on everything that other threads have said."""
         for driver, interest in _take_all(self._returned):
+            self._take_back(driver, interest)
+        for connection in _take_all(self._arrivals):
+            self._begin(connection)
+        for connection in _take_all(self._woken):
+            self._resume(connection)
+
+    def _take_back(self, driver: NonBlockingDriver, interest: Interest) -> None:
+        """Let a connection pause that a worker has served, or let it go."""
+        try:
             if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
                 self._timers.add(driver, driver.resume_at)
                 # It may have been asked to end before it got here, when waking it had no effect.
@@ -234,10 +236,8 @@ class Poller:
                     self._woken.put(driver.connection)
             else:
                 self._remove(driver)
-        for connection in _take_all(self._arrivals):
-            self._begin(connection)
-        for connection in _take_all(self._woken):
-            self._resume(connection)
+        except MemoryError as error:
+            self._kill(driver, error)
 
     def _begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""

@@ -14,9 +14,10 @@ from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
-from echoserver.observe.metrics import WorkerSnapshot
+from echoserver.observe.metrics import CloseReason, WorkerSnapshot
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
+from echoserver.serving.interest import Interest
 from echoserver.serving.workers.epoll_set import can_poll
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue
@@ -94,10 +95,14 @@ class Workers:
         return thread is self._poller.thread or (isinstance(thread, Worker) and thread.poller is self._poller)
 
     def maintain(self) -> None:
-        """Replace workers that died; called by the janitor a few times a second."""
+        """Replace workers that died, and end what they served; called by the janitor a few times a second."""
         with self._lock:
             dead = [worker for worker in self._workers if worker.ident is not None and not worker.is_alive()]
         for worker in dead:
+            if worker.driver is not None:  # it died before it could give this back
+                worker.driver.connection.reason = CloseReason.KILLED
+                self._poller.give_back(worker.driver, Interest.NOTHING, worker.buffer)
+                worker.driver = None
             if self._poller.stopping.is_set():
                 return
             try:

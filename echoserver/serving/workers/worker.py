@@ -9,6 +9,7 @@ from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.interest import Interest
+from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.sigpipe import hold_back_sigpipe
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue, Stop
@@ -37,11 +38,13 @@ class Worker(Thread):
         self.events = 0
         self.queued_seconds = 0.0
         self.busy = False
+        self.driver: NonBlockingDriver | None = None
+        """What it serves; taken over by the janitor when it has died."""
         self.error: BaseException | None = None
         self.poller = poller
         self._ready = ready
         self._affinity = affinity
-        self._buffer = ReceiveBuffer()
+        self.buffer = ReceiveBuffer()
 
     def run(self) -> None:
         """Serve what comes off the queue, until the stop sign."""
@@ -58,19 +61,20 @@ class Worker(Thread):
         try:
             if isinstance(driver, Stop):
                 return False
-            self.busy = True
+            self.busy, self.driver = True, driver
             self.events += 1
             self.queued_seconds += monotonic() - queued_at
             driver.connection.served_by = get_ident()
             interest = Interest.NOTHING
             try:
-                interest = driver.on_ready(self._buffer)
+                interest = driver.on_ready(self.buffer)
             except BaseException as error:
                 # This worker dies of it. The connection is disarmed, and would never be looked at again.
                 driver.connection.failed(CloseReason.KILLED, error)
                 raise
             finally:
-                self.poller.give_back(driver, interest, self._buffer)
+                self.poller.give_back(driver, interest, self.buffer)
+                self.driver = None
             return True
         finally:
             self.busy = False

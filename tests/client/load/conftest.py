@@ -1,4 +1,4 @@
-"""A server that does to each connection what a test tells it to."""
+"""A server that runs a test's script on each connection."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 
 
 class CloseError(Exception):
-    """Raised by a script: end the connection in good order."""
+    """Raised by a script: close the connection in order."""
 
 
 class ResetError(Exception):
-    """Raised by a script: end it with a RST."""
+    """Raised by a script: reset the connection."""
 
 
 class Talk:
@@ -27,7 +27,7 @@ class Talk:
         self.number = number
         self.host = host  # the peer's
         self.server = server
-        self.offset = 0  # of the first byte of what is passed to the script
+        self.offset = 0  # of the first byte passed to the script
 
 
 Script = Callable[[Talk, bytes], bytes]
@@ -42,7 +42,7 @@ class ScriptedServer:
         self.port: int = self._listener.getsockname()[1]
         self.accepted = 0
         self.received = 0
-        # Set for tests to wait on, and for scripts that hold things up.
+        # For tests that wait, and for scripts that stall.
         self.busy = threading.Event()
         self.stopping = threading.Event()
         self._wake, self._woken = socket.socketpair()
@@ -53,14 +53,14 @@ class ScriptedServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """CloseError everything at once, as a server that dies."""
+        """Close everything at once, like a server that dies."""
         self.stopping.set()
         with contextlib.suppress(OSError):  # stopped already
             self._wake.send(b"x")
         self._thread.join()
 
     def vanish(self) -> None:
-        """The same, from a script."""
+        """Do the same from a script."""
         self.stopping.set()
         self._wake.send(b"x")
 
@@ -118,7 +118,7 @@ def scripts() -> type[Scripts]:
 
 
 class Scripts:
-    """What servers do in these tests."""
+    """The scripts of these tests."""
 
     @staticmethod
     def echo(_: Talk, data: bytes) -> bytes:
@@ -146,7 +146,7 @@ class Scripts:
 
     @staticmethod
     def once(received: int, what: Callable[[Talk, bytes], bytes]) -> Script:
-        """Echo; do something else one time, once that many bytes have come."""
+        """Echo, but do something else once, when that many bytes have arrived."""
         done = []
 
         def script(talk: Talk, data: bytes) -> bytes:
@@ -159,7 +159,7 @@ class Scripts:
 
     @staticmethod
     def stall(seconds: float) -> Callable[[Talk, bytes], bytes]:
-        """Hold everybody up."""
+        """Stall all connections."""
 
         def script(talk: Talk, data: bytes) -> bytes:
             talk.server.stopping.wait(seconds)

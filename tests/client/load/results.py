@@ -1,4 +1,4 @@
-"""Results to look at, as a run would have left them."""
+"""Results like those of a run."""
 
 from __future__ import annotations
 

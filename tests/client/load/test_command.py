@@ -1,4 +1,4 @@
-"""`echoclient bench` and `echoclient report` as a user meets them: exit statuses, files, Ctrl-C."""
+"""`echoclient bench` and `echoclient report` as commands: exit statuses, files, Ctrl-C."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def echoclient(*arguments: object, **environment: str) -> subprocess.CompletedPr
 
 @pytest.fixture
 def start() -> Iterator[Callable[..., subprocess.Popen[str]]]:
-    """Start `echoclient`, to be ended by the test; what still runs when that fails is killed."""
+    """Start `echoclient`; the test ends it, and what still runs after the test is killed."""
     started = []
 
     def go(*arguments: object) -> subprocess.Popen[str]:
@@ -85,7 +85,7 @@ def test_corruption_is_exit_status_1_and_named_also_with_json(serve, scripts):
     assert "reply byte 1,003" in done.stderr
 
 
-def test_nobody_there_is_exit_status_1_and_one_line():
+def test_no_server_is_exit_status_1_and_one_line():
     done = echoclient("bench", "-n", 16, 1)
     assert done.returncode == 1
     assert done.stderr == "echoclient: REFUSED 127.0.0.1:1: connection refused\n"
@@ -100,7 +100,7 @@ def test_nobody_there_is_exit_status_1_and_one_line():
         (["-c", "0"], "'-c' / '--connections': 0 is not in the range"),
         (["-n", "0"], "0 is not in the range"),
         (["-n", "5", "-c", "6"], "5 messages over 6 connections"),
-        (["-n", "50", "--duration", "1s"], "give one of the two"),
+        (["-n", "50", "--duration", "1s"], "give only one of them"),
         (["--duration", "0"], "duration 0 s: must be longer than 0"),
         (["--duration", "5"], "'5' has no unit"),
         (["--rate", "0"], "rate 0: must be more than 0"),
@@ -109,10 +109,10 @@ def test_nobody_there_is_exit_status_1_and_one_line():
         (["--processes", "99"], "99 processes for 16 connections"),
         (["--json", "/nowhere/at/all.json"], "there is no directory /nowhere/at"),
         (["--html", "/"], "/ is a directory"),
-        (["--json", "/tmp/same", "--html", "/tmp/same"], "/tmp/same is named for two results"),
+        (["--json", "/tmp/same", "--html", "/tmp/same"], "/tmp/same is named twice"),
         (["--source", "127.0.0"], "source '127.0.0': must be an IP address of this machine, such as 127.0.0.2"),
         (["--expect", "lower"], "'lower' is not one of 'echo', 'upper'"),
-        (["--hgrm", "-"], "- is not a file"),
+        (["--hgrm", "-"], "- is standard output"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -130,14 +130,14 @@ def test_bad_usage_is_exit_status_2(arguments, words):
         ("::ffff:127.0.0.2", "must be of the server's address family"),
     ],
 )
-def test_a_source_that_is_none_is_refused_before_the_run(serve, scripts, source, words):
+def test_an_impossible_source_is_refused_before_the_run(serve, scripts, source, words):
     server = serve(scripts.echo)
     done = echoclient("bench", "-n", 16, "--source", "127.0.0.1", "--source", source, server.port)
     assert done.returncode == 2
     assert done.stderr == f"Error: source {source}: {words}\n"
 
 
-def test_a_result_that_can_not_be_written_is_told(serve, scripts):
+def test_a_result_that_cannot_be_written_is_reported(serve, scripts):
     done = echoclient("bench", "-n", 16, "--json", "/dev/full", serve(scripts.echo).port)
     assert done.returncode == 1
     assert done.stderr == "echoclient: OTHER /dev/full can't be written: No space left on device\n"
@@ -182,7 +182,7 @@ def test_a_process_of_the_load_that_dies_is_named(serve, scripts, start):
 @pytest.mark.skipif(sys.platform != "linux", reason="looks for the processes in /proc")
 def test_the_processes_of_the_load_end_with_the_one_that_started_them(serve, scripts, start):
     server = serve(scripts.echo)
-    # In the warm-up they say nothing, so that they can't find out by writing to nobody.
+    # In the warm-up they write nothing, so a write that fails can't tell them.
     process = start("bench", "--warmup", "1h", "--processes", 2, server.port)
     assert server.busy.wait(20)
     watched = [os.pidfd_open(child) for child in children(process.pid)]
@@ -209,7 +209,7 @@ def test_a_terminal_has_a_live_line_and_it_is_gone_at_the_end(serve, scripts):
         while True:
             try:
                 piece = terminal.read(4096)
-            except OSError:  # Linux: the other side is closed
+            except OSError:  # on Linux, this means that the other side is closed
                 break
             if not piece:
                 break
@@ -237,7 +237,7 @@ def test_report_draws_several_results(tmp_path):
 
 
 @pytest.mark.parametrize("content", ["", "{}", "not JSON", '{"format": "echoclient-bench/1"}', "\udcff"])
-def test_report_refuses_what_is_no_result(tmp_path, content):
+def test_report_refuses_a_file_that_is_not_a_result(tmp_path, content):
     (tmp_path / "x.json").write_bytes(content.encode(errors="surrogateescape"))
     done = CliRunner().invoke(report, [str(tmp_path / "x.json"), "--html", str(tmp_path / "x.html")])
     assert done.exit_code == 2

@@ -1,4 +1,4 @@
-"""The small parts around the loop: connecting, retrying, counting faults."""
+"""Connecting, retrying, and counting faults."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ PATTERN = Pattern("echo", 1)
 
 
 class FakeSocket:
-    """A socket whose connect ends as it is told to, and that may be connected to itself."""
+    """A socket whose connect returns the given codes, and that may be connected to itself."""
 
     def __init__(self, codes: list[int], local: int) -> None:
         self.codes, self.local = codes, local

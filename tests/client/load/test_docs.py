@@ -24,12 +24,12 @@ TRANSCRIPTS = [
 ]
 
 
-# Options that the page shows in another form.
+# Options that the page gives in another form.
 OTHER_FORMS = {"--connections": "-c", "--size": "-s", "--messages": "-n", "--verify": "--no-verify"}
 
 
 def masked(text: str) -> str:
-    """Leave out what is different each time: figures, units, widths, and whether the machine was busy."""
+    """Leave out what differs each time: figures, units, widths, and whether the machine was busy."""
     text = re.sub(r"^WARNING: .*\n", "", text, flags=re.MULTILINE)
     text = re.sub(r"( and #% waiting for one)", "", re.sub(r"\d[\d.,]*", "#", text))
     return re.sub(r"[ \t]+", " ", re.sub(r"# (ns|us|ms|s)\b", "# t", text))

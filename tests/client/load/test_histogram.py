@@ -1,4 +1,4 @@
-"""The histogram by itself, and next to the Python package of HdrHistogram where that is installed."""
+"""The histogram by itself, and compared with the Python package of HdrHistogram if that is installed."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def encoded(*numbers: int, settings: tuple = (0, 3, 1, DAY, 1.0), cookie: int = 
 @pytest.mark.parametrize("name", KNOWN)
 def test_the_encoding_is_the_one_other_tools_read(name):
     times, text = KNOWN[name]
-    # zlib has several implementations, whose compressed bytes differ: what is inside has to be the same.
+    # The compressed bytes of zlib's implementations may differ, so their contents are compared.
     theirs, ours = (base64.b64decode(one) for one in (text, Histogram.of(buckets_of(times)).encode()))
     assert theirs[:4] == ours[:4]
     assert zlib.decompress(theirs[8:]) == zlib.decompress(ours[8:])
@@ -94,7 +94,7 @@ def test_a_histogram_survives_its_text(buckets):
         encoded(2, cookie=1),
         encoded(2, settings=(0, 2, 1, DAY, 1.0)),
         encoded(2, settings=(0, 3, 1, DAY // 2, 1.0)),
-        encoded(0x82),  # the number goes on, and the text does not
+        encoded(0x82),  # the text ends in the middle of a number
         encoded(0xFF, 0xFF, 0xFF, 0x7F, 2),  # a count after four million zeros
         encoded(),
         encoded(0, 0),

@@ -16,7 +16,7 @@ from echoclient.load.result import Result
 
 
 class Reader(HTMLParser):
-    """Checks that tags are balanced, and gathers what the page would load and says."""
+    """Checks that tags are balanced, and collects the text of the page and what it would load."""
 
     VOID = frozenset({"meta"})
 
@@ -72,7 +72,7 @@ def test_a_page_needs_nothing_else_and_is_whole(results):
 
 def test_a_page_says_what_went_wrong():
     said = " ".join(Reader(html_page([("one", broken())])).said)
-    assert "Not everything asked for happened: 5 CORRUPT, 5 without a reply" in said
+    assert "Not everything was done as asked: 5 CORRUPT, 5 without a reply" in said
     assert "reply byte 1,000,003" in said
 
 

@@ -1,4 +1,4 @@
-"""When messages are due, with a clock that the test moves."""
+"""When messages are due, with a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ PATTERN = Pattern("echo", 1)
 
 
 class FakePool:
-    """Connections that are open, and a note of what was sent when it was due."""
+    """Open connections, and a record of when each message that was sent was due."""
 
     def __init__(self, plan: Plan, index: int = 0) -> None:
         share = plan.share(index)
@@ -89,7 +89,7 @@ def test_the_end_waits_for_replies_but_sends_nothing_after_the_time_limit():
     pool, workload = planned(Plan(connections=1, rate=10.0, timeout=2.0), 3)
     workload.pump(100.3)
     assert not workload.finished(102.2)
-    assert not workload.finished(102.4)  # one is under way
+    assert not workload.finished(102.4)  # one is in flight
     pool.answer(workload, 0, 102.4)
     assert workload.unsent == 2
     assert workload.finished(102.4)

@@ -17,7 +17,7 @@ def bytes_at(pattern: Pattern, position: int, count: int) -> bytes:
 
 
 @given(position=st.integers(0, 1 << 50), count=st.integers(0, 300))
-def test_a_slice_of_the_tape_is_what_the_definition_says(position, count):
+def test_a_slice_of_the_pattern_is_what_the_definition_says(position, count):
     start = position % PERIOD
     assert ECHO.sent[start : start + count] == bytes_at(ECHO, position, count)
 

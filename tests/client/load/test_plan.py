@@ -1,4 +1,4 @@
-"""What a plan refuses, and how it is shared."""
+"""What a plan refuses, and how it is divided."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from echoclient.target import Target
         ({"processes": 17}, "17 processes for 16 connections"),
         ({"messages": 15}, "15 messages over 16 connections"),
         ({"messages": 0}, "messages 0"),
-        ({"messages": 100, "duration": 1.0}, "give one of the two"),
+        ({"messages": 100, "duration": 1.0}, "give only one of them"),
         ({"duration": 0.0}, "duration 0 s"),
         ({"duration": float("inf")}, "duration inf"),
         ({"duration": float("nan")}, "duration nan"),
@@ -43,7 +43,7 @@ from echoclient.target import Target
     ],
     ids=str,
 )
-def test_what_makes_no_sense_is_refused_in_one_line(parameters, words):
+def test_impossible_parameters_are_refused_in_one_line(parameters, words):
     with pytest.raises(PlanError) as refused:
         Plan(**parameters)
     assert words in str(refused.value)
@@ -87,7 +87,7 @@ def test_a_plan_survives_json():
 @pytest.mark.parametrize(
     "values", [{}, {"target": "9000", "color": "red"}, {"target": "9000", "connections": 0}], ids=str
 )
-def test_json_that_is_no_plan_is_refused(values):
+def test_json_that_is_not_a_plan_is_refused(values):
     with pytest.raises(PlanError):
         Plan.from_json(values)
 
@@ -98,6 +98,6 @@ def test_sizes(text, sizes):
 
 
 @pytest.mark.parametrize("text", ["", "-", "64-", "-64", "6 4", "64k", "1-2-3", "٣", "9" * 30, "0x10"])
-def test_what_is_no_size(text):
+def test_what_is_not_a_size(text):
     with pytest.raises(PlanError, match="is not a size: write bytes such as 64"):
         parse_sizes(text)

@@ -1,4 +1,4 @@
-"""Both pollers see the same."""
+"""Both pollers report the same."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def poller(request) -> Iterator[Poller]:
 
 
 @pytest.mark.parametrize("poll", ["poll", "poll_precisely"])
-def test_what_is_ready_is_told(poller, poll):
+def test_ready_descriptors_are_reported(poller, poll):
     wait = getattr(poller, poll)
     left, right = socket.socketpair()
     with left, right:

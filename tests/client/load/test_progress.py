@@ -1,4 +1,4 @@
-"""How a run is going, as the processes report it."""
+"""The progress of a run, as its processes report it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_progress_adds_up_what_all_processes_say(monkeypatch):
     progress.next_phase()
     now[0] = 103.4
     progress.add(0, {"cells": [[65000, 60]], "faults": 2})
-    assert progress.snapshot() is None  # the other has not spoken
+    assert progress.snapshot() is None  # the other has not reported
     progress.add(1, {"cells": [[65000, 40]], "faults": 1})
     snapshot = progress.snapshot()
     assert snapshot is not None

@@ -37,7 +37,7 @@ def test_buckets_keep_the_order_and_the_number_of_times(times):
     assert buckets(*times).total() == len(times)
 
 
-def test_no_time_at_all_is_a_bucket_too():
+def test_zero_seconds_have_a_bucket_too():
     (bucket,) = buckets(0.0)
     assert middle_of(bucket) < 1e-12
 
@@ -57,7 +57,7 @@ def test_a_histogram_says_what_sorting_says(times):
         assert value == pytest.approx(times[rank - 1], rel=0.002)
 
 
-def test_nothing_measured_is_no_latency():
+def test_without_measurements_there_is_no_latency():
     assert Latency.of(Counter()) is None
 
 
@@ -132,7 +132,7 @@ def test_widening_keeps_an_odd_last_interval():
     assert timeline.intervals == [Counter({1: 3}), Counter({2: 4})]
 
 
-def test_live_cells_are_told_once():
+def test_live_cells_are_returned_once():
     recorder = filled(3)
     assert recorder.live().total() == 3
     assert recorder.live().total() == 0

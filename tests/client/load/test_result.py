@@ -34,7 +34,7 @@ def test_rates():
     ],
     ids=lambda change: next(iter(change)),
 )
-def test_whatever_did_not_happen_as_asked_makes_a_result_not_ok(change):
+def test_anything_not_done_as_asked_makes_a_result_not_ok(change):
     assert not dataclasses.replace(measured(), **change).ok
 
 
@@ -89,7 +89,7 @@ def test_the_json_says_what_scripts_want_to_know():
     "text",
     ["", "[]", "3", "null", "{}", '{"format": "other/1"}', '{"format": "echoclient-bench/1"}', "\x00"],
 )
-def test_what_is_no_result_is_refused_in_one_line(text):
+def test_a_text_that_is_not_a_result_is_refused_in_one_line(text):
     with pytest.raises(ResultError) as refused:
         Result.from_json(text)
     assert "\n" not in str(refused.value)

@@ -1,4 +1,4 @@
-"""Whole runs, in processes, against servers that do one thing wrong: each has to be named."""
+"""Whole runs, in processes, against servers that do one thing wrong, which has to be reported."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from echoclient.target import Target
 
 
 def load(port: int, **parameters: object) -> Result:
-    # A busy machine may hold up a right server for a while; who waits for what never comes says for how long.
+    # A busy machine may delay a correct server; tests that wait for a reply that never comes set a limit of their own.
     parameters = {"connections": 4, "timeout": 5.0, **parameters}
     return run(Plan(Target(port=port), **parameters))
 
@@ -38,7 +38,7 @@ def kinds(result: Result) -> set[str]:
     ],
     ids=str,
 )
-def test_every_message_of_a_run_against_a_right_server_is_answered(serve, scripts, parameters):
+def test_every_message_of_a_run_against_a_correct_server_is_answered(serve, scripts, parameters):
     server = serve(scripts.echo)
     result = load(server.port, **parameters)
     assert result.ok, (result.faults.to_json(), result.failures)
@@ -62,7 +62,7 @@ def test_a_duration_ends_a_run_and_the_warm_up_is_not_measured(serve, scripts):
     assert 0 < result.payload < server.received
 
 
-def test_upper_case_is_expected_where_that_was_said(serve, scripts):
+def test_upper_case_is_expected_if_asked_for(serve, scripts):
     server = serve(scripts.upper)
     assert load(server.port, messages=1000, expect="upper", smallest=1, largest=400).ok
     assert load(server.port, messages=1000, expect="upper").ok
@@ -99,7 +99,7 @@ def test_a_stall_shows_in_every_message_it_delays_when_sending_is_planned(serve,
     assert result.latency is not None
     assert result.service is not None
     assert 0.9 < result.latency.most < 3
-    # Some 400 of the 640 fell due during the stall; only the four under way were sent into it.
+    # Some 400 of the 640 were due during the stall; only four were in flight when it began.
     assert result.latency.percentiles[75.0] > 0.3
     assert result.service.percentiles[90.0] < 0.3
     assert result.service.most > 0.9
@@ -114,7 +114,7 @@ def test_a_stall_in_a_closed_loop_is_a_gap_in_the_timeline(serve, scripts):
     assert sum(not interval for interval in result.timeline.intervals) >= 3
 
 
-def test_resets_at_random_are_counted_and_the_load_goes_on(serve, scripts):
+def test_random_resets_are_counted_and_the_load_continues(serve, scripts):
     chance = random.Random(5)
 
     def script(talk, data):
@@ -154,7 +154,7 @@ def test_connections_come_from_the_sources_in_turn(serve, scripts, parameters):
     assert Counter(hosts) == dict.fromkeys(sources, 20)
 
 
-def test_a_churn_goes_on_after_its_warm_up(serve, scripts):
+def test_churn_continues_after_the_warm_up(serve, scripts):
     first = []
 
     def script(_, data):
@@ -164,7 +164,7 @@ def test_a_churn_goes_on_after_its_warm_up(serve, scripts):
     result = load(serve(script).port, messages=50, churn=True, warmup=0.1)
     assert result.ok
     assert result.answered == 50
-    assert len(first) == len(set(first)) > 50  # the warm-up's too, and each has bytes of its own
+    assert len(first) == len(set(first)) > 50  # those of the warm-up too, and each has its own bytes
 
 
 def test_resets_while_churning(serve, scripts):
@@ -196,7 +196,7 @@ def test_a_server_that_closes_after_every_message(serve, scripts):
     assert result.answered + result.lost == 20
 
 
-def test_a_server_that_answers_short_and_says_no_more(serve, scripts):
+def test_a_server_whose_reply_is_incomplete(serve, scripts):
     result = load(serve(scripts.once(5000, scripts.short)).port, messages=2000, timeout=0.4)
     assert result.faults.counts == {"SHORT": 1}
     assert result.faults.examples[0].detail == "63 of 64 bytes of a reply came within 0.4 s"
@@ -211,7 +211,7 @@ def test_a_server_that_answers_short_and_closes(serve, scripts):
     assert not result.ok
 
 
-def test_waiting_in_vain_for_the_last_replies_does_not_lower_the_rate(serve, scripts):
+def test_waiting_for_last_replies_that_never_come_does_not_lower_the_rate(serve, scripts):
     def script(talk, data):
         return b"" if talk.number == 2 else data
 
@@ -230,21 +230,21 @@ def test_a_server_that_does_not_answer(serve, scripts):
 
 
 @pytest.mark.parametrize("parameters", [{}, {"pipeline": 3}], ids=str)
-def test_a_server_that_says_too_much(serve, scripts, parameters):
+def test_a_server_that_sends_too_much(serve, scripts, parameters):
     result = load(serve(scripts.extra).port, messages=8, **parameters)
     assert result.faults.total
     assert kinds(result) <= {"EXTRA", "CORRUPT"}
 
 
-def test_a_greeting_that_nobody_asked_for(serve, scripts):
+def test_an_unexpected_greeting(serve, scripts):
     result = load(serve(scripts.extra).port, connections=1, messages=1)
     assert result.faults.counts == {"EXTRA": 1}
     assert result.faults.examples[0].offset == 64
 
 
-def test_nobody_listens():
+def test_no_server_listens():
     with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))  # bound but not listening: connects are refused, and nobody else gets the port
+        sock.bind(("127.0.0.1", 0))  # bound, not listening: refuses connections, and no other process can take the port
         with pytest.raises(RefusedError):
             load(sock.getsockname()[1], messages=10)
 
@@ -264,7 +264,7 @@ def test_a_server_that_vanishes_ends_the_run(serve, scripts, parameters):
     assert not result.ok
 
 
-def test_a_rate_far_above_what_the_server_takes_is_told(serve, scripts):
+def test_a_rate_far_above_what_the_server_can_take_is_reported(serve, scripts):
     def script(talk, data):
         talk.server.stopping.wait(0.01)
         return data
@@ -286,10 +286,10 @@ def test_many_connections(serve, scripts):
     server = serve(scripts.echo)
     result = load(server.port, connections=400, messages=2000, timeout=5.0)
     assert result.ok
-    assert server.accepted == 401  # one more found the address
+    assert server.accepted == 401  # one more connection found the address
 
 
-def test_progress_is_told_twice_a_second(serve, scripts):
+def test_progress_is_reported_twice_a_second(serve, scripts):
     seen = []
     result = run(Plan(Target(port=serve(scripts.echo).port), duration=0.8), progress=seen.append)
     assert result.ok

@@ -71,7 +71,7 @@ def test_latency_counts_from_the_plan_and_service_from_the_sending():
 
 
 @pytest.mark.parametrize("lone", [True, False])
-def test_a_wrong_byte_is_told_by_its_offset(lone):
+def test_a_wrong_byte_is_reported_with_its_offset(lone):
     stream, recorder = Stream(3, PATTERN), Recorder(0.0, planned=False)
     for _ in range(2):
         if lone:
@@ -87,7 +87,7 @@ def test_a_wrong_byte_is_told_by_its_offset(lone):
     assert (wrong.value.offset, wrong.value.corrupt) == (71, True)
 
 
-def test_more_than_was_sent_is_no_reply_even_if_it_is_the_right_continuation():
+def test_more_than_was_sent_is_wrong_even_if_it_continues_the_pattern():
     stream = Stream(0, PATTERN)
     stream.issue(2, 8, 0.0, 0.0)
     data = sent_by(stream)

@@ -29,7 +29,7 @@ def test_the_table_of_an_open_loop_shows_both_latencies():
 def test_the_table_of_nothing():
     result = Result(Plan(), "", {}, failures=["load process 0 was ended by SIGKILL before it had a result"])
     text = click.unstyle(summary(result))
-    assert "nothing was answered" in text
+    assert "no message was answered" in text
     assert "FAILED: load process 0 was ended by SIGKILL" in text
 
 

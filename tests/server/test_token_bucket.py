@@ -1,4 +1,4 @@
-"""The token bucket and the pauses, with a clock that the test holds."""
+"""The token bucket, on a clock that the test holds."""
 
 from __future__ import annotations
 
@@ -6,12 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from echoserver.serving.rate import Pauses, TokenBucket
-
-# -- the bucket
+from echoserver.serving.rate import TokenBucket
 
 
-def test_a_burst_goes_at_once_and_then_one_at_a_time():
+def test_a_burst_may_be_received_at_once_and_then_one_at_a_time():
     bucket = TokenBucket(10, 3, of_bytes=False, now=100.0)
     for _ in range(3):
         assert bucket.wait(100.0) == 0
@@ -23,17 +21,17 @@ def test_a_burst_goes_at_once_and_then_one_at_a_time():
     assert bucket.wait(100.11) == pytest.approx(0.09)
 
 
-def test_a_long_silence_saves_no_more_than_the_burst():
+def test_a_long_silence_saves_up_no_more_than_the_burst():
     bucket = TokenBucket(10, 3, of_bytes=False, now=0.0)
     assert bucket.wait(0.0) == 0
-    bucket.spend(1, 1e6)  # the receive took its time
+    bucket.spend(1, 1e6)  # the receive waited that long
     for _ in range(2):
         assert bucket.wait(1e6) == 0
         bucket.spend(1, 1e6)
     assert bucket.wait(1e6) > 0
 
 
-def test_messages_are_counted_and_not_what_is_in_them():
+def test_a_limit_in_messages_does_not_count_their_bytes():
     bucket = TokenBucket(1, 1, of_bytes=False, now=0.0)
     assert bucket.most(65536) == 65536
 
@@ -47,7 +45,7 @@ def test_no_more_bytes_may_be_received_than_the_bucket_holds():
     assert bucket.most(65536) == 1000
 
 
-def test_bytes_are_waited_for_until_it_is_worth_a_receive():
+def test_the_wait_for_bytes_lasts_until_there_are_enough_for_a_receive():
     bucket = TokenBucket(100_000, 100_000, of_bytes=True, now=0.0)
     bucket.spend(100_000, 0.0)
     assert bucket.wait(0.0) == pytest.approx(0.01)
@@ -56,7 +54,7 @@ def test_bytes_are_waited_for_until_it_is_worth_a_receive():
     assert bucket.most(65536) == 1100
 
 
-def test_a_burst_smaller_than_what_is_worth_a_receive_is_enough():
+def test_a_burst_below_that_is_enough():
     bucket = TokenBucket(1_000_000, 10, of_bytes=True, now=0.0)
     assert bucket.wait(0.0) == 0
     assert bucket.most(65536) == 10
@@ -71,7 +69,7 @@ def test_a_burst_smaller_than_what_is_worth_a_receive_is_enough():
         max_size=60,
     ),
 )
-def test_never_more_than_burst_and_rate_allow_in_any_stretch_of_time(rate, burst, of_bytes, steps):
+def test_no_stretch_of_time_sees_more_than_burst_and_rate_allow(rate, burst, of_bytes, steps):
     now = 1000.0
     bucket = TokenBucket(rate, burst, of_bytes=of_bytes, now=now)
     moments = []
@@ -92,12 +90,12 @@ def test_never_more_than_burst_and_rate_allow_in_any_stretch_of_time(rate, burst
 
 
 @given(rate=st.integers(1, 10**7), burst=st.integers(1, 10**7), of_bytes=st.booleans(), start=st.floats(0, 1e7))
-def test_who_waits_as_long_as_told_may_receive_and_gets_the_whole_rate(rate, burst, of_bytes, start):
+def test_after_the_wait_something_may_be_received_and_the_whole_rate_is_used(rate, burst, of_bytes, start):
     now = start
     bucket = TokenBucket(rate, burst, of_bytes=of_bytes, now=now)
     passed = 0
     for _ in range(50):
-        for _ in range(3):  # rounding of the clock may ask for another moment, and no more than that
+        for _ in range(3):  # rounding may ask for a second, short wait, but for no more
             wait = bucket.wait(now)
             if not wait:
                 break
@@ -107,46 +105,5 @@ def test_who_waits_as_long_as_told_may_receive_and_gets_the_whole_rate(rate, bur
         count = bucket.most(65536)
         bucket.spend(count, now)
         passed += count if of_bytes else 1
-    # It never waits for more than is worth a receive, or longer than timers can.
+    # It never waits for more than a worthwhile receive, nor longer than timers allow.
     assert passed >= min(burst, 50) or now > start
-
-
-# -- pauses
-
-
-def test_who_pauses_is_due_in_the_order_of_the_moments():
-    pauses: Pauses[str] = Pauses()
-    assert pauses.timeout(0.0) == -1
-    for who, until in [("b", 2.0), ("c", 3.0), ("a", 1.0), ("a2", 1.0)]:
-        pauses.add(who, until)
-    assert pauses.timeout(0.5) == 0.5
-    assert pauses.timeout(5.0) == 0.0
-    assert pauses.take_due(0.999) == []
-    assert pauses.take_due(2.0) == ["a", "a2", "b"]
-    assert "a" not in pauses
-    assert "c" in pauses
-    assert pauses.take_due(2.0) == []
-    assert pauses.take_due(9.0) == ["c"]
-    assert pauses.timeout(9.0) == -1
-
-
-def test_who_was_hurried_is_not_due_again():
-    pauses: Pauses[str] = Pauses()
-    pauses.add("a", 1.0)
-    pauses.discard("a")
-    pauses.discard("stranger")
-    assert pauses.take_due(1.0) == []
-    pauses.add("a", 2.0)
-    pauses.discard("a")
-    pauses.add("a", 3.0)
-    assert pauses.take_due(2.5) == []
-    assert pauses.take_due(3.0) == ["a"]
-
-
-def test_all_are_taken_at_the_end():
-    pauses: Pauses[str] = Pauses()
-    pauses.add("a", 1.0)
-    pauses.add("b", 2.0)
-    pauses.discard("a")
-    assert pauses.take_all() == ["b"]
-    assert pauses.take_due(9.0) == []
