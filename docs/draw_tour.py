@@ -1,4 +1,4 @@
-"""Draw the pictures of the tour, and set the line numbers in its links to the code; see `make tour-pages`."""
+"""Set the line numbers in the tour's links to the code, and draw its pictures; see `make tour-links tour-pictures`."""
 
 from __future__ import annotations
 
@@ -48,14 +48,17 @@ def with_lines(page: str) -> str:
     return LINK.sub(link, page)
 
 
-def main() -> None:
-    """Do both."""
-    PAGE.write_text(with_lines(PAGE.read_text()))
+def draw() -> None:
+    """Have each chapter draw its picture."""
     for chapter in sorted((ROOT / "examples" / "tour").glob("[01][0-9]_*.py")):
         picture = ROOT / "docs" / "tour" / f"{chapter.name[:2]}.svg"
-        picture.parent.mkdir(exist_ok=True)
-        subprocess.run([sys.executable, chapter, "--svg", picture], check=True)  # noqa: S603 - a program of this repository
+        subprocess.run([sys.executable, chapter, "--svg", picture], check=True)  # noqa: S603 - a program of ours
 
 
 if __name__ == "__main__":
-    main()
+    if sys.argv[1:] == ["links"]:
+        PAGE.write_text(with_lines(PAGE.read_text()))
+    elif sys.argv[1:] == ["pictures"]:
+        draw()
+    else:
+        sys.exit("usage: draw_tour.py links|pictures")

@@ -99,10 +99,15 @@ def _cells(lane: Lane, width: int, end: float) -> list[tuple[str, str]]:
     scale = (width - 1) / end
     kinds, chars = [""] * width, [" "] * width
     limits = [round(piece.start * scale) for piece in lane.pieces[1:]] + [width]
-    labelled: set[int] = set()
+    # Each span is drawn, however short; a piece too short to see is left out where its span has been drawn before.
+    seen, labelled = set[int](), set[int]()
     for piece, limit in zip(lane.pieces, limits, strict=False):
-        left = round(piece.start * scale)
-        right = max(round(piece.end * scale), left + 1)
+        left, right = round(piece.start * scale), round(piece.end * scale)
+        if left == right:
+            if piece.span in seen:
+                continue
+            right += 1
+        seen.add(piece.span)
         kinds[left:right], chars[left:right] = [piece.kind] * (right - left), list(FILL[piece.kind] * (right - left))
         at = left + 1 if len(piece.label) <= right - left - 2 else right + 1
         if piece.span not in labelled and at + len(piece.label) <= max(right, limit):
@@ -139,9 +144,14 @@ def lanes_svg(title: str, lanes: Sequence[Lane], end: float) -> Panel:
 def _strip(lane: Lane, y: int, height: int, scale: float) -> list[str]:
     parts: list[str] = []
     limits = [piece.start * scale for piece in lane.pieces[1:]] + [EDGE - NAMES - 4.0]
-    labelled: set[int] = set()
+    seen, labelled = set[int](), set[int]()
     for piece, limit in zip(lane.pieces, limits, strict=False):
-        x, width = piece.start * scale, max(1.5, (piece.end - piece.start) * scale)
+        x, width = piece.start * scale, (piece.end - piece.start) * scale
+        if width < 1.5:
+            if piece.span in seen:  # as in `_cells`
+                continue
+            width = 1.5
+        seen.add(piece.span)
         place = f'x="{NAMES + x:.1f}" y="{y}" width="{width:.1f}" height="{height}"'
         title = f"<title>{html.escape(piece.label)}</title>"
         parts.append(f'<rect class="{piece.kind}" {place} rx="2">{title}</rect>')

@@ -66,7 +66,7 @@ def test_each_link_has_a_target():
 
 
 def test_the_links_to_the_code_name_the_lines_of_today():
-    assert load(ROOT / "docs" / "draw_tour.py").with_lines(PAGE) == PAGE, "run `make tour-pages`"
+    assert load(ROOT / "docs" / "draw_tour.py").with_lines(PAGE) == PAGE, "run `make tour-links`"
 
 
 @pytest.mark.parametrize("number", NUMBERS)

@@ -124,6 +124,18 @@ def test_what_is_held_one_after_the_other_shares_a_strip(timeline, clock, capsys
     assert labels(svg(timeline), "span") == ["A", "B"]
 
 
+def test_the_rest_of_a_span_that_is_too_short_to_see_is_left_out(timeline, clock, capsys):
+    line = timeline.Timeline()
+    with line.waiting("lock"):
+        clock.now += 1
+        with line.doing("work"):
+            clock.now += 1
+        clock.now += 1e-6
+    line.show("")
+    assert capsys.readouterr().out.splitlines()[3] == "  MainThread ┄lock┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄┄━work━━━━━━━━━━━━━━━━ "
+    assert labels(svg(timeline), "span") == ["lock", "work"]
+
+
 def test_a_span_that_has_not_ended_lasts_until_now(timeline, clock, capsys):
     line, go_on, begun = timeline.Timeline(), threading.Event(), threading.Event()
 
