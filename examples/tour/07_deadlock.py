@@ -1,7 +1,7 @@
-"""Chapter 7: deadlock and RLock. Why do two threads stand still for ever, and who of them waits for what?
+"""Chapter 7: deadlock and RLock. Why do two threads hang for ever, and which waits for which?
 
-Two threads that acquire two locks in two orders get stuck, and a watchdog says where. One order is the cure. A thread
-that acquires a lock twice waits for itself, unless it is an RLock, which may also hide that the code is wrong.
+Two threads that acquire two locks in opposite orders get stuck, and a watchdog says where. One order for both is the
+cure. A thread that acquires a lock twice waits for itself; an RLock prevents that, and can hide a fault.
 """
 
 from __future__ import annotations
@@ -52,7 +52,7 @@ def one_lock_twice(title: str, lock: threading.Lock | threading.RLock, count_aft
     watchdog = Watchdog(line)
 
     def count() -> None:
-        with watchdog.locked("drawers", lock, 0.8):  # as always, since another thread may be moving something
+        with watchdog.locked("drawers", lock, 0.8):  # another thread may be moving something
             line.say(f"100 are in the drawers, and I count {sum(drawers)}")
             time.sleep(0.2)
 

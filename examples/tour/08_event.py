@@ -1,7 +1,7 @@
 """Chapter 8: Event. How does a thread wait until something has happened?
 
-With a flag and a bell, a wake-up gets lost that comes between the look at the flag and the sleep. An Event is both in
-one and loses none. Then two threads wait for a database, a real server that comes up late, and Ctrl-C ends it all.
+With a flag and a bell, a wake-up between the look at the flag and the sleep is lost. An Event is both in one and loses
+none. Then two threads wait for a database, which is a real server that starts late, and Ctrl-C ends the program.
 """
 
 import signal

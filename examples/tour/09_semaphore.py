@@ -1,7 +1,7 @@
 """Chapter 9: Semaphore. How do only five of twenty threads get in at a time?
 
-With twenty places, all are inside at once; with five, five. A plain semaphore believes whoever gives back a place too
-many, and a bounded one does not. Then a third peer waits for one of the two slots of a real server.
+With twenty places, all are inside at once; with five places, five. A plain semaphore accepts one release too many; a
+bounded one raises an error. Then three peers come to a real server that has two slots.
 """
 
 import threading

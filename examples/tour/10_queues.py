@@ -1,7 +1,7 @@
 """Chapter 10: queues. How do threads hand things over, in which order, and when is all of it done?
 
-Three orders, and what becomes of equal priorities; a full queue and an empty one; a `join` that hangs since one
-`task_done` is missing; and two ways to end the consumers: a stop sign, and `shutdown` from Python 3.13 on.
+Three orders, and what becomes of equal priorities; a full queue and an empty one; a `join` that hangs because
+one `task_done` is missing; and two ways to end the consumers: a stop sign, and `shutdown` from Python 3.13 on.
 """
 
 import queue

@@ -1,6 +1,6 @@
 """Chapter 11: producer and consumer. What happens when one of them is faster than the other?
 
-With a fast producer, a queue grows if it has no bound; if it has one, the producer waits, and so do a server's peers.
+A fast producer fills a queue without a bound, and waits if there is one. In a server, the peers then wait as well.
 """
 
 import queue

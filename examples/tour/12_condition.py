@@ -1,6 +1,6 @@
 """Chapter 12: Condition. How does a thread wait until something is true of data that others change?
 
-It looks again and again, or a condition wakes it, and it looks again. A server that stops waits in this way, too.
+It sleeps until a condition wakes it, and then looks whether it is true. A server that stops waits in the same way.
 """
 
 import threading
@@ -28,7 +28,7 @@ def bakery(title: str, *, look_again: bool) -> None:
 
     def buy() -> None:
         with changed, line.waiting("for a loaf"):  # the condition's lock guards the shelf
-            asleep.release()  # the baker can't have the lock before `wait` gives it back: by then, we do sleep
+            asleep.release()  # the baker gets the lock only when `wait` releases it: we sleep by then
             changed.wait(timeout=4)
             while look_again and not shelf:
                 changed.wait(timeout=4)
