@@ -35,7 +35,9 @@ def two_clients(address: Address) -> None:
     line.show("Two clients at once")
 
 
-def twenty_lines(line: Timeline, listener: socket.socket, accepting: threading.Thread) -> None:
+def twenty_lines(listener: socket.socket, accepting: threading.Thread) -> None:
+    line = Timeline()
+    threading.excepthook = lambda args: line.say(f"ended by {args.exc_type.__name__}")
     provoke(line, listener.getsockname(), kept=lambda: len(upper_server.threads))
     with socket.create_connection(listener.getsockname()) as peer:
         peer.sendall(b"last words")
@@ -44,14 +46,16 @@ def twenty_lines(line: Timeline, listener: socket.socket, accepting: threading.T
         close(listener)
         accepting.join()
         line.say(f"no end: the listener is closed, and {serving.name} {'goes on' if serving.is_alive() else 'ended'}")
+    line.show("The faults of the twenty lines")
 
 
-def product(line: Timeline) -> None:
+def product() -> None:
     try:
         from echoserver import Server, ServerConfig
     except ImportError:
-        line.say("echoserver is not installed here: `make tour CHAPTER=3` installs it")
+        Timeline().say("echoserver is not installed here: `make tour CHAPTER=3` installs it")
         return
+    line = Timeline()
     logging.getLogger("echoserver").setLevel(logging.ERROR)
     config = ServerConfig(handler="upper", handler_options={"encoding": "utf-8"}, max_connections=8, at_limit="reject")
     with Server(config, listeners=[listen()]) as server, socket.create_connection(server.address) as peer:
@@ -59,6 +63,7 @@ def product(line: Timeline) -> None:
         peer.sendall(b"last words")
         server.stop()
         line.say(f"no end: after stop() the peer has its reply, {peer.recv(100).decode()}")
+    line.show("The same done to echoserver")
 
 
 def run() -> None:
@@ -66,13 +71,8 @@ def run() -> None:
     accepting = threading.Thread(target=upper_server.serve, args=(listener,), name="accept loop")
     accepting.start()
     two_clients(listener.getsockname())
-    line = Timeline()
-    threading.excepthook = lambda args: line.say(f"ended by {args.exc_type.__name__}")
-    first = threading.Thread(target=twenty_lines, args=(line, listener, accepting), name="upper_server")
-    for thread in (first, threading.Thread(target=product, args=(line,), name="echoserver")):
-        thread.start()
-        thread.join()
-    line.show("The same done to both")
+    twenty_lines(listener, accepting)
+    product()
 
 
 if __name__ == "__main__":
