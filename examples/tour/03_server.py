@@ -1,7 +1,6 @@
 """Chapter 3: a server. What does a thread for each client give, and what is missing then?
 
-upper_server.py serves two clients at once, in twenty lines. Then upper_faults.py provokes its five faults, and does the
-same to echoserver.
+The twenty lines of upper_server.py serve two clients at once. Then five faults are provoked, there and in echoserver.
 """
 
 import logging
@@ -26,8 +25,7 @@ def two_clients(address: Address) -> None:
                 line.say(f"sent {word}, received {peer.recv(100).decode()}")
                 both.wait()  # neither goes on before the other has its reply
 
-    words = (("anna", "bye"), ("ben", "ciao"))
-    clients = [threading.Thread(target=client, args=two, name=two[0]) for two in words]
+    clients = [threading.Thread(target=client, args=two, name=two[0]) for two in (("anna", "bye"), ("ben", "ciao"))]
     for thread in clients:
         thread.start()
     for thread in clients + upper_server.threads:
@@ -39,6 +37,8 @@ def twenty_lines(listener: socket.socket, accepting: threading.Thread) -> None:
     line = Timeline()
     threading.excepthook = lambda args: line.say(f"ended by {args.exc_type.__name__}")
     provoke(line, listener.getsockname(), kept=lambda: len(upper_server.threads))
+    for thread in upper_server.threads:  # their peers are gone
+        thread.join()
     with socket.create_connection(listener.getsockname()) as peer:
         peer.sendall(b"last words")
         peer.recv(100)
