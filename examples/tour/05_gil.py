@@ -17,7 +17,7 @@ from timeline import Timeline, bars, main
 
 
 def compute() -> int:
-    return sum(n & 7 for n in range(1_500_000))
+    return sum(n & 7 for n in range(1_000_000))
 
 
 def wait() -> None:
