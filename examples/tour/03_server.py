@@ -1,7 +1,6 @@
 """Chapter 3: a server. What does a thread for each client give, and what is missing then?
 
-upper_server.py serves two clients at once, in twenty lines. Then upper_faults.py provokes its five faults, and does the
-same to echoserver.
+The twenty lines of upper_server.py serve two clients at once. Then five faults are provoked, there and in echoserver.
 """
 
 import logging
@@ -26,8 +25,7 @@ def two_clients(address: Address) -> None:
                 line.say(f"sent {word}, received {peer.recv(100).decode()}")
                 both.wait()  # neither goes on before the other has its reply
 
-    words = (("anna", "bye"), ("ben", "ciao"))
-    clients = [threading.Thread(target=client, args=two, name=two[0]) for two in words]
+    clients = [threading.Thread(target=client, args=two, name=two[0]) for two in (("anna", "bye"), ("ben", "ciao"))]
     for thread in clients:
         thread.start()
     for thread in clients + upper_server.threads:
@@ -35,8 +33,12 @@ def two_clients(address: Address) -> None:
     line.show("Two clients at once")
 
 
-def twenty_lines(line: Timeline, listener: socket.socket, accepting: threading.Thread) -> None:
+def twenty_lines(listener: socket.socket, accepting: threading.Thread) -> None:
+    line = Timeline()
+    threading.excepthook = lambda args: line.say(f"ended by {args.exc_type.__name__}")
     provoke(line, listener.getsockname(), kept=lambda: len(upper_server.threads))
+    for thread in upper_server.threads:  # their peers are gone
+        thread.join()
     with socket.create_connection(listener.getsockname()) as peer:
         peer.sendall(b"last words")
         peer.recv(100)
@@ -44,14 +46,16 @@ def twenty_lines(line: Timeline, listener: socket.socket, accepting: threading.T
         close(listener)
         accepting.join()
         line.say(f"no end: the listener is closed, and {serving.name} {'goes on' if serving.is_alive() else 'ended'}")
+    line.show("The faults of the twenty lines")
 
 
-def product(line: Timeline) -> None:
+def product() -> None:
     try:
         from echoserver import Server, ServerConfig
     except ImportError:
-        line.say("echoserver is not installed here: `make tour CHAPTER=3` installs it")
+        Timeline().say("echoserver is not installed here: `make tour CHAPTER=3` installs it")
         return
+    line = Timeline()
     logging.getLogger("echoserver").setLevel(logging.ERROR)
     config = ServerConfig(handler="upper", handler_options={"encoding": "utf-8"}, max_connections=8, at_limit="reject")
     with Server(config, listeners=[listen()]) as server, socket.create_connection(server.address) as peer:
@@ -59,6 +63,7 @@ def product(line: Timeline) -> None:
         peer.sendall(b"last words")
         server.stop()
         line.say(f"no end: after stop() the peer has its reply, {peer.recv(100).decode()}")
+    line.show("The same done to echoserver")
 
 
 def run() -> None:
@@ -66,13 +71,8 @@ def run() -> None:
     accepting = threading.Thread(target=upper_server.serve, args=(listener,), name="accept loop")
     accepting.start()
     two_clients(listener.getsockname())
-    line = Timeline()
-    threading.excepthook = lambda args: line.say(f"ended by {args.exc_type.__name__}")
-    first = threading.Thread(target=twenty_lines, args=(line, listener, accepting), name="upper_server")
-    for thread in (first, threading.Thread(target=product, args=(line,), name="echoserver")):
-        thread.start()
-        thread.join()
-    line.show("The same done to both")
+    twenty_lines(listener, accepting)
+    product()
 
 
 if __name__ == "__main__":

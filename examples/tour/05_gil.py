@@ -17,7 +17,7 @@ from timeline import Timeline, bars, main
 
 
 def compute() -> int:
-    return sum(n & 7 for n in range(1_500_000))
+    return sum(n & 7 for n in range(1_000_000))
 
 
 def wait() -> None:
@@ -27,13 +27,10 @@ def wait() -> None:
 if sys.version_info >= (3, 14):
     from concurrent import interpreters
 
-    def in_subinterpreter() -> int:
-        interpreter, results = interpreters.create(), interpreters.create_queue()
-        interpreter.prepare_main(results=results)
-        interpreter.exec(f"{inspect.getsource(compute)}\nresults.put(compute())")
-        result: int = results.get()
+    def in_subinterpreter() -> None:
+        interpreter = interpreters.create()
+        interpreter.exec(f"{inspect.getsource(compute)}\ncompute()")
         interpreter.close()
-        return result
 
 
 def measure(line: Timeline, name: str, work: Callable[[], object], *, at_once: bool = True) -> float:

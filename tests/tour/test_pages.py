@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import subprocess
 import sys
 
 import pytest
@@ -76,3 +77,33 @@ def test_the_picture_is_what_the_program_draws(number, chapter):
     assert labels(drawn, "title") == labels(shown, "title")
     for style in ("row", "span"):
         assert deterministic(labels(drawn, style)) == deterministic(labels(shown, style))
+
+
+# -- make tour
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Return what runs `make tour` in an environment that is installed already: the interpreter of the tests."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    (tmp_path / "bin" / "python").chmod(0o755)
+    (tmp_path / ".installed").touch()
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        command = ["make", "--silent", "tour", f"VENV={tmp_path}", *arguments]
+        return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=50, check=False)
+
+    return run
+
+
+def test_make_tour_runs_one_chapter(make):
+    ran = make("CHAPTER=2")
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert re.findall("^== (.*)$", ran.stdout, re.MULTILINE) == ["examples/tour/02_names.py"]
+
+
+def test_make_tour_says_if_there_is_no_such_chapter(make):
+    ran = make("CHAPTER=77")
+    assert ran.returncode == 2
+    assert ran.stderr.splitlines()[0] == "make: there is no chapter 77; name one: make tour CHAPTER=8"
