@@ -31,7 +31,7 @@ from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.drain import drain
 from echoserver.serving.janitor import Janitor
-from echoserver.serving.lifecycle import Lifecycle, Recipe
+from echoserver.serving.lifecycle import Lifecycle, Recipe, tell
 from echoserver.serving.limits import Limits
 from echoserver.serving.registry import ConnectionRegistry
 from echoserver.serving.threads import ServingThreads
@@ -90,7 +90,7 @@ class Server:
     ) -> None:
         self.config = config or ServerConfig()
         self._log = log or library_logger()
-        self._listeners = None if listeners is None else [adopt(listener) for listener in listeners]
+        self._listeners = None if listeners is None else [adopt(listener) for listener in dict.fromkeys(listeners)]
         if self._listeners == []:
             raise ConfigError("listeners is refused: must have at least one listening socket")
         self._factory = find_handler(self.config.handler, self.config.handler_options)
@@ -153,7 +153,8 @@ class Server:
                 raise
         pinned = {} if self._affinity.core is None else {"core": self._affinity.core}
         for endpoint in self._endpoints:
-            self._log.info(
+            tell(
+                self._log.info,
                 "listening",
                 address=str(endpoint),
                 host=endpoint.host,
@@ -223,13 +224,14 @@ class Server:
         ValueError
             The timeout is negative, or not a number.
         RuntimeError
-            It is called from a handler: it would wait for its own connection to end.
+            It is called from a handler, or from the log in a thread of the server: it would wait for its own thread.
 
         """
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"{timeout!r} is refused: must be a number of seconds, 0 or more")
-        if self._mode.serves_in(current_thread()):
-            raise RuntimeError("stop() waits for all connections, so it can't be called from a handler")
+        thread = current_thread()
+        if self._mode.serves_in(thread) or thread in (self._acceptor.thread, self._janitor.thread):
+            raise RuntimeError(f"stop() waits for the thread {thread.name}, so it can't be called there")
         with self._state_lock:
             cut: list[str] = []
             if self._started and not self._stopped:
@@ -259,7 +261,7 @@ class Server:
         for connection in self._registry.live():
             self._lifecycle.abandon(connection)
         if left:
-            self._log.error("threads did not end", threads=[thread.name for thread in left])
+            tell(self._log.error, "threads did not end", threads=[thread.name for thread in left])
         if self._pipes is not None:
             self._pipes.close()
         self._acceptor.close()

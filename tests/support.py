@@ -153,9 +153,12 @@ class Service(Program):
 
 
 class Throng:
-    """Very many connections to one server, from one thread. It needs as many open files, and allows itself so many."""
+    """Very many connections to one server, from one thread. It needs as many open files, and allows itself so many.
 
-    def __init__(self, address: tuple[str, int], count: int) -> None:
+    They connect one after the other, or all `at_once`; `wait_connected` then waits for them.
+    """
+
+    def __init__(self, address: tuple[str, int], count: int, *, at_once: bool = False) -> None:
         self._limits = resource.getrlimit(resource.RLIMIT_NOFILE)
         most = self._limits[1]
         enough = most == resource.RLIM_INFINITY or most >= count + 200
@@ -165,7 +168,7 @@ class Throng:
         self._peers: dict[int, socket.socket] = {}
         try:
             for _ in range(count):
-                peer = socket.create_connection(address, PATIENCE)
+                peer = _connecting(address) if at_once else socket.create_connection(address, PATIENCE)
                 self._peers[peer.fileno()] = peer
                 self._poll.register(peer, select.EPOLLIN)
         except BaseException:
@@ -181,6 +184,19 @@ class Throng:
         self._poll.close()
         resource.setrlimit(resource.RLIMIT_NOFILE, self._limits)
 
+    def wait_connected(self, seconds: float) -> int:
+        """Wait until all are connected, but no longer than that; return how many are."""
+        deadline = Deadline(seconds)
+        waiting = set(self._peers)
+        with select.epoll() as poll:
+            for descriptor in waiting:
+                poll.register(descriptor, select.EPOLLOUT)
+            while waiting and not deadline.expired:
+                for descriptor, _ in poll.poll(deadline.timeout()):
+                    poll.unregister(descriptor)
+                    waiting.discard(descriptor)
+        return len(self._peers) - len(waiting)
+
     def exchange_at_once(self) -> None:
         """Have each send before any reads, and see each answered."""
         for peer in self._peers.values():
@@ -192,3 +208,11 @@ class Throng:
             for descriptor, _ in events:
                 assert self._peers[descriptor].recv(10) == b"now"
                 waiting.discard(descriptor)
+
+
+def _connecting(address: tuple[str, int]) -> socket.socket:
+    """Return a socket that has begun to connect."""
+    peer = socket.socket()
+    peer.setblocking(False)
+    peer.connect_ex(address)
+    return peer

@@ -176,10 +176,11 @@ class ServerConfig:
         "Must be shorter than the grace period of a container, or the engine kills the server first.",
     )
     backlog: int = _option(
-        1024,
+        4096,
         Whole(1, 65535),
         "How many connections the kernel queues until they are accepted.",
-        "Absorbs a burst of new connections. The kernel silently caps it at net.core.somaxconn.",
+        "Absorbs a burst of new connections; a peer beyond that waits a second or more before it tries again. "
+        "The kernel silently caps it at net.core.somaxconn.",
     )
     log_level: str = _option(
         "info",

@@ -64,7 +64,7 @@ def adopt(sock: socket.socket) -> socket.socket:
     Raises
     ------
     ConfigError
-        It is closed, is no stream socket, or doesn't listen.
+        It is closed, is no stream socket, doesn't listen, or is a TLS socket: its `accept` waits for the handshake.
 
     """
     number = sock.fileno()
@@ -74,6 +74,8 @@ def adopt(sock: socket.socket) -> socket.socket:
             raise _refusal(number, "it is not a stream socket")
         if hasattr(socket, "SO_ACCEPTCONN") and not sock.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
             raise _refusal(number, "it does not listen")
+        if type(sock).accept is not socket.socket.accept:
+            raise _refusal(number, "it wraps what it accepts, as TLS does")
         _set_options(sock)
     except OSError as error:
         problem = "it is closed" if error.errno == errno.EBADF else os.strerror(error.errno or 0)

@@ -24,11 +24,20 @@ class Transport(Protocol):
     guards `close`.
     """
 
-    recv: Callable[[int], bytes]
-    recv_into: Callable[[memoryview], int]
-    send: Callable[[bytes | memoryview], int]
     can_splice: bool
     """Whether splice(2) on the descriptor moves the same bytes as `recv` and `send`."""
+
+    @property
+    def recv(self) -> Callable[[int], bytes]:
+        """What receives into new memory."""
+
+    @property
+    def recv_into(self) -> Callable[[memoryview], int]:
+        """What receives into the memory given."""
+
+    @property
+    def send(self) -> Callable[[bytes | memoryview], int]:
+        """What sends, and returns how many bytes the kernel has accepted."""
 
     def fileno(self) -> int:
         """Return the descriptor; -1 once closed."""
@@ -94,16 +103,30 @@ class PlainTransport:
 
     """
 
-    __slots__ = ("_reading_shut", "recv", "recv_into", "send", "sock")
+    __slots__ = ("_reading_shut", "sock")
 
     can_splice = can_splice()
 
     def __init__(self, sock: socket.socket) -> None:
         self.sock = sock
-        self.recv: Callable[[int], bytes] = sock.recv
-        self.recv_into: Callable[[memoryview], int] = sock.recv_into
-        self.send: Callable[[bytes | memoryview], int] = sock.send
         self._reading_shut = False
+
+    # Each of these makes a bound method, which takes up memory: a driver keeps those that it uses for every message.
+
+    @property
+    def recv(self) -> Callable[[int], bytes]:
+        """The socket's own method."""
+        return self.sock.recv
+
+    @property
+    def recv_into(self) -> Callable[[memoryview], int]:
+        """The socket's own method."""
+        return self.sock.recv_into
+
+    @property
+    def send(self) -> Callable[[bytes | memoryview], int]:
+        """The socket's own method."""
+        return self.sock.send
 
     def fileno(self) -> int:
         """Return the descriptor; -1 once closed."""

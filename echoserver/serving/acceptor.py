@@ -22,7 +22,7 @@ from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.admission import Admission, Lease
 from echoserver.serving.affinity import Affinity
-from echoserver.serving.lifecycle import Lifecycle, report
+from echoserver.serving.lifecycle import Lifecycle, tell
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(
@@ -78,7 +78,7 @@ class Acceptor:
         self._log = log
         self._affinity = affinity
         self._listeners: list[socket.socket] = []
-        self._thread = Thread(target=self._run, name="acceptor", daemon=True)
+        self.thread = Thread(target=self._run, name="acceptor", daemon=True)
         self._stopping = Event()
         self._deadline = Deadline(0)  # how long peers in the kernel's queue are accepted; set before `_stopping`
         # The acceptor's own.
@@ -111,7 +111,7 @@ class Acceptor:
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self, deadline: Deadline, grace: Deadline) -> list[Thread]:
         """Accept what already waits in the kernel's queue, then close the listeners and end the thread.
@@ -131,12 +131,12 @@ class Acceptor:
         """
         self._deadline = deadline
         self._stopping.set()
-        if self._thread.ident is None:  # it was never started, because something else failed to
+        if self.thread.ident is None:  # it was never started, because something else failed to
             self._close_listeners()
             return []
         self._waker.wake()
-        self._thread.join(grace.timeout())
-        return [self._thread] if self._thread.is_alive() else []
+        self.thread.join(grace.timeout())
+        return [self.thread] if self.thread.is_alive() else []
 
     def close(self) -> None:
         """Give the waker back, once no connection is left that would use it."""
@@ -207,7 +207,7 @@ class Acceptor:
         except BaseException:  # no memory
             lease.release()
             raise
-        if not lease.enter_host(address[0] if isinstance(address, tuple) else ""):
+        if isinstance(address, tuple) and not lease.enter_host(address[0]):  # a peer on a unix socket has no host
             lease.release()
             self._reject(sock, address[0])
             return True
@@ -220,7 +220,7 @@ class Acceptor:
         """Close the connection of a peer whose host has as many as one host may have."""
         if self._warn_host.ready():
             limit = self._config.max_connections_per_host
-            self._warn("connection limit of a host reached", host=host, limit=limit)
+            tell(self._log.warning, "connection limit of a host reached", host=host, limit=limit)
         # Counted first, so that the count is right by the time the peer knows.
         self._admission.metrics.rejected()
         sock.close()
@@ -229,7 +229,7 @@ class Acceptor:
         """Deal with a peer that waits while all places are taken; return a place, or `None`."""
         if self._warn_limit.ready():
             active, limit = len(self._admission.registry), self._config.max_connections
-            self._warn("connection limit reached", active=active, limit=limit)
+            tell(self._log.warning, "connection limit reached", active=active, limit=limit)
         if self._config.at_limit == "wait":
             self._admission.metrics.held()
             return self._wait_for_place()
@@ -269,11 +269,6 @@ class Acceptor:
         if self._warn_shortage.ready():
             name = errno.errorcode.get(error.errno or 0, "?")
             active = len(self._admission.registry)
-            self._warn("cannot accept for now", error=name, reason=os.strerror(error.errno or 0), active=active)
+            reason = os.strerror(error.errno or 0)
+            tell(self._log.warning, "cannot accept for now", error=name, reason=reason, active=active)
         self._stopping.wait(_SHORTAGE_PAUSE)
-
-    def _warn(self, event: str, **facts: object) -> None:
-        try:
-            self._log.warning(event, **facts)
-        except Exception:  # noqa: BLE001 - the log of an embedding program may raise; peers are accepted all the same
-            report()

@@ -29,7 +29,7 @@ _ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED})
 _LINGERING = frozenset(
     {CloseReason.IDLE, CloseReason.EXPIRED, CloseReason.DRAINED, CloseReason.HANDLER, CloseReason.FINISHED}
 )
-# Which reason another thread may give to a connection that has already been asked to end.
+# Which reason another thread may give to a connection that has already been asked to end; others are like these 0.
 _HARSHNESS = {
     CloseReason.IDLE: 0,
     CloseReason.EXPIRED: 0,
@@ -253,7 +253,7 @@ class Connection:
         with self._gate:
             if self._closed:
                 return False
-            if self.ending is None or _HARSHNESS[reason] > _HARSHNESS[self.ending]:
+            if self.ending is None or _HARSHNESS.get(reason, 0) > _HARSHNESS.get(self.ending, 0):
                 self.ending = reason
             elif self.abrupt or not abruptly:
                 return False

@@ -50,18 +50,18 @@ class Janitor:
         # The janitor thread's own.
         self._lingering = Lingering()
         self._lost = 0.0
-        self._thread = Thread(target=self._run, name="janitor", daemon=True)
+        self.thread = Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
         """Start the thread."""
-        self._thread.start()
+        self.thread.start()
 
     def stop(self, deadline: Deadline) -> list[Thread]:
         """End the thread, and with it all lingering; return it if it is still alive at the deadline."""
         self._lifecycle.lingering.put(None)
-        if self._thread.ident is not None:
-            self._thread.join(deadline.timeout())
-        return [self._thread] if self._thread.is_alive() else []
+        if self.thread.ident is not None:
+            self.thread.join(deadline.timeout())
+        return [self.thread] if self.thread.is_alive() else []
 
     def _run(self) -> None:
         look_at, going_on = monotonic(), True
@@ -118,8 +118,9 @@ class Janitor:
             The monotonic time, in seconds.
 
         """
+        awake = now - self._lost
         for connection in self._registry.live():
             try:
-                self._limits.judge(connection, now, now - self._lost)
+                self._limits.judge(connection, now, awake)
             except Exception:  # noqa: BLE001 - such as a log that raises; the other connections have limits too
                 report()

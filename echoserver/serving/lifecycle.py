@@ -9,6 +9,7 @@ from __future__ import annotations
 import socket
 import sys
 import threading
+from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Event
 from time import monotonic
@@ -142,11 +143,8 @@ class Lifecycle:
         return connection
 
     def _warn(self, event: str, error: Exception) -> None:
-        try:
-            if self._warn_unserved.ready():
-                self._log.warning(event, reason=str(error) or type(error).__name__)
-        except Exception:  # noqa: BLE001 - as in `finalise`
-            report()
+        if self._warn_unserved.ready():
+            tell(self._log.warning, event, reason=str(error) or type(error).__name__)
 
     # -- any thread
 
@@ -211,10 +209,15 @@ class Lifecycle:
         """Have the server stop: a thread without which nothing is served has ended."""
         self.failure = error
         self.over.set()
-        try:
-            self._log.error("cannot go on serving", reason=repr(error))
-        except Exception:  # noqa: BLE001 - as in `finalise`
-            report()
+        tell(self._log.error, "cannot go on serving", reason=repr(error))
+
+
+def tell(log: Callable[..., object], event: str, **facts: object) -> None:
+    """Log an event. The log of an embedding program may raise: that is reported, and the thread goes on."""
+    try:
+        log(event, **facts)
+    except Exception:  # noqa: BLE001 - as above; this thread serves others too
+        report()
 
 
 def report() -> None:

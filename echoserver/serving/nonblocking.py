@@ -52,11 +52,11 @@ class NonBlockingDriver:
         """When a pause ends, on the monotonic clock; valid once `on_ready` has asked for one."""
         self._stats = connection.stats
         self._unchanged = connection.session.unchanged
-        transport = connection.transport
-        self._receive = transport.recv
-        self._receive_into = transport.recv_into
-        self._send = transport.send
-        self._reply = connection.session.reply
+        self._send = connection.transport.send
+        if self._unchanged:  # each of these takes up memory: only what is used is made
+            self._receive_into = connection.transport.recv_into
+        else:
+            self._receive, self._reply = connection.transport.recv, connection.session.reply
         # What one event leaves to the next; the owner's own.
         self._opened = False
         self._bulk = False  # whether the peer sends in bulk
@@ -195,11 +195,12 @@ class NonBlockingDriver:
             # Pieces may have no end, so a connection whose lifetime is over takes no more of them.
             if piece is None or isinstance(piece, Last) or self.connection.ending is CloseReason.EXPIRED:
                 self._pieces = None
-                pieces.close()
-                if piece is not None:
-                    self._stats.replies += not piece  # sending nothing counts nothing
-                    return self._send_last(piece)
-                self._stats.replies += 1
+                self._stats.replies += not piece  # any other is counted where it is sent
+                try:
+                    if piece is not None:
+                        return self._send_last(piece)
+                finally:
+                    pieces.close()
                 return self._after_reply()
             sent += len(piece)
             if self._try_send(piece) is _WRITE or sent >= _PIECE_BYTES:

@@ -45,7 +45,7 @@ class Session:
         """Make the handler and return its greeting."""
         try:
             self._handler = self._factory.make(_peer_at(self._address))
-            self._feed = self._handler.feed
+            self._feed = _feed_unchanged if self.unchanged else self._handler.feed  # the latter takes up memory
             return _checked(self._handler.greet())
         except BaseException as error:
             raise HandlerFailedError from error
@@ -76,6 +76,10 @@ def _peer_at(address: object) -> Peer:
     if isinstance(address, tuple) and len(address) >= 2:
         return Peer(format_address(address), str(address[0]), int(address[1]))
     return Peer(format_address(address), "", None)
+
+
+def _feed_unchanged(data: bytes) -> Reply:
+    return data
 
 
 def _feed_closed(_data: bytes) -> Reply:

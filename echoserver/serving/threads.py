@@ -58,7 +58,7 @@ class ServingThreads:
         one.
         """
         with self._lock:
-            dead = [thread for thread in self._all if thread.ident is not None and not thread.is_alive()]
+            dead = [thread for thread in self._all if thread.started and not thread.is_alive()]
             self._all.difference_update(dead)
             self._idle = [thread for thread in self._idle if thread not in dead] if dead else self._idle
             count = len(self._all)
@@ -103,6 +103,7 @@ class ServingThreads:
             with self._lock:
                 self._all.discard(thread)
             raise
+        thread.started = True
 
     def park(self, thread: _ServingThread) -> bool:
         """Put a thread on the idle stack; return whether it may wait there."""
@@ -159,6 +160,8 @@ class _ServingThread(Thread):
         self.mailbox.put(first)
         self._serving: Connection | None = None
         """What this thread serves; read by others only after it has ended."""
+        self.started = False
+        """Whether `start` has returned. Before that, a thread has an identity but is not alive, as if it had died."""
 
     def run(self) -> None:
         try:

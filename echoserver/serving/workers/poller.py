@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from queue import SimpleQueue
-from threading import Event, Lock, Thread, get_ident
+from threading import Event, Lock, Thread
 from time import monotonic
 from typing import TypeVar
 
@@ -62,8 +62,7 @@ class Poller:
         self._buffer = ReceiveBuffer()
         self._drivers: dict[int, NonBlockingDriver] = {}
         self._timers: TimerHeap[NonBlockingDriver] | None = TimerHeap() if limited else None
-        # Guards `_gone` and `queued` of each driver: who ends a connection that a worker gives back. A worker clears
-        # `queued` and arms the connection under one hold of it.
+        # Guards `_gone`, and `queued` of a connection that a worker gives back; the worker arms it under the same hold.
         self._lock = Lock()
         self._gone = False
 
@@ -110,9 +109,11 @@ class Poller:
         """Take a connection back from the worker that has served it, and which must not touch it any more."""
         with self._lock:
             if not self._gone:
-                driver.queued = False
-                if interest in (Interest.READ, Interest.WRITE) and self._set.arm(driver, interest):
+                # One that is not armed stays queued until the poller has it: if woken now, it must not be served again.
+                driver.queued = interest not in (Interest.READ, Interest.WRITE)
+                if not driver.queued and self._set.arm(driver, interest):
                     return
+                driver.queued = True
                 self._returned.put((driver, interest))
                 self._waker.wake()
                 return
@@ -228,6 +229,7 @@ class Poller:
 
     def _take_back(self, driver: NonBlockingDriver, interest: Interest) -> None:
         """Let a connection pause that a worker has served, or let it go."""
+        driver.queued = False
         try:
             if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
                 self._timers.add(driver, driver.resume_at)
@@ -241,9 +243,8 @@ class Poller:
 
     def _begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
-        connection.served_by = get_ident()
-        descriptor = connection.transport.fileno()
-        lost = self._drivers.get(descriptor)
+        connection.served_by = self.thread.ident or 0  # one object for all connections
+        lost = self._drivers.get(descriptor := connection.transport.fileno())
         try:
             driver = self._drivers[descriptor] = NonBlockingDriver(connection)
         except MemoryError as error:
@@ -280,8 +281,7 @@ class Poller:
     def _take_due(self, timers: TimerHeap[NonBlockingDriver]) -> None:
         """Serve the connections whose pause is over."""
         for driver in timers.take_due(monotonic()):
-            if self._ready is None:
-                self.events += 1
+            self.events += self._ready is None
             self._serve(driver)
 
     def _shut_down(self) -> None:

@@ -17,7 +17,7 @@ from structlog.typing import FilteringBoundLogger
 
 from echoserver.clock import Deadline, Throttle
 from echoserver.observe.metrics import ConnectionState
-from echoserver.serving.lifecycle import report
+from echoserver.serving.lifecycle import tell
 from echoserver.serving.nonblocking import NonBlockingDriver
 
 _FULL_RETRY_SECONDS = 0.1
@@ -104,10 +104,7 @@ class ReadyQueue:
     def _wait_for_place(self, entry: _Entry, stopping: Event) -> bool:
         self.times_full += 1
         if self._warn_full.ready():
-            try:
-                self._log.warning("queue full", size=self._queue.maxsize, times=self.times_full)
-            except Exception:  # noqa: BLE001 - the log of an embedding program may raise; the poller has to go on
-                report()
+            tell(self._log.warning, "queue full", size=self._queue.maxsize, times=self.times_full)
         # Once the drain's deadline has passed with all workers stuck, `stopping` is set and nothing more is waited for.
         while not stopping.is_set():
             try:

@@ -51,6 +51,7 @@ class Worker(Thread):
         try:
             hold_back_sigpipe()
             self._affinity.pin()
+            self._identity = get_ident()  # one object for all connections
             while self._serve_next():
                 pass
         except BaseException as error:  # noqa: BLE001 - kept for the janitor, which logs it and starts a successor
@@ -64,7 +65,7 @@ class Worker(Thread):
             self.busy, self.driver = True, driver
             self.events += 1
             self.queued_seconds += monotonic() - queued_at
-            driver.connection.served_by = get_ident()
+            driver.connection.served_by = self._identity
             interest = Interest.NOTHING
             try:
                 interest = driver.on_ready(self.buffer)
