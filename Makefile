@@ -6,7 +6,7 @@ PORT   ?= 9000
 SECONDS ?= 60
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help serve test test-ft stress soak check format clean bench bench-quick picture
+.PHONY: help serve test test-ft stress soak check format clean bench bench-quick picture tour tour-links tour-pictures
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
@@ -53,6 +53,17 @@ bench: $(VENV)/.installed-bench        ## compare with other servers and write d
 
 bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing
 	$(BIN)/python -m bench --quick
+
+tour: $(VENV)/.installed    ## the tour of threads: all chapters, or one of them (CHAPTER=8)
+	@chapters=$$(ls examples/tour/[01][0-9]_*.py | grep "/0*$(or $(CHAPTER),[0-9]*)_"); \
+		test -n "$$chapters" || { echo "make: there is no chapter $(CHAPTER); name one: make tour CHAPTER=8" >&2; exit 1; }; \
+		for chapter in $$chapters; do printf '\n== %s\n\n' "$$chapter"; $(BIN)/python "$$chapter" || exit 1; done
+
+tour-links: $(VENV)/.installed     ## set the line numbers in docs/tour.md to where the code stands now
+	$(BIN)/python docs/draw_tour.py links
+
+tour-pictures: $(VENV)/.installed  ## redraw docs/tour/*.svg; on a machine that does nothing else
+	$(BIN)/python docs/draw_tour.py pictures
 
 picture: $(VENV)/.installed ## redraw docs/packages.svg from the imports
 	$(BIN)/python docs/draw_packages.py

@@ -12,6 +12,7 @@ import pytest
 from echoserver import Server
 from echoserver.clock import Deadline
 from echoserver.serving.connection import Connection
+from echoserver.serving.interpreter import has_gil
 from server.kit import PATIENCE, wait_until_idle
 
 every_way = pytest.mark.parametrize(
@@ -58,6 +59,16 @@ def no_collector() -> Iterator[None]:
         yield
     finally:
         gc.enable()
+
+
+def let_owners_release(server: Server) -> None:
+    """Have the interpreter free what the server has let go of.
+
+    Without the interpreter lock, an object whose last reference another thread drops is freed by the thread that made
+    it, when that one runs Python code again or ends (PEP 703, biased reference counting). Here it ends.
+    """
+    if not has_gil():
+        server.stop()
 
 
 def connections_alive() -> int:
