@@ -108,7 +108,10 @@ def test_a_killed_server_does_not_stop_the_next_one(tmp_path):
         ),
         ("unix:/" + "x" * 107, "unix:/PATH with a path of at most 107 bytes (in a file, a list)"),
         ("unix:@echo", "an abstract name has no permissions, so any local user could connect (in a file, a list)"),
-        ("udp://localhost:1", "tcp://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME (in a file, a list)"),
+        (
+            "udp://localhost:1",
+            "tcp://HOST:PORT, tls://HOST:PORT, unix:/PATH, fd:NUMBER or systemd:NAME (in a file, a list)",
+        ),
     ],
 )
 def test_a_wrong_endpoint_is_refused_in_one_line_before_anything_is_bound(tmp_path, endpoint, problem):

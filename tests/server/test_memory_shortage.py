@@ -12,6 +12,7 @@ import pytest
 
 import echoserver.serving.connection
 import echoserver.serving.lifecycle
+import echoserver.serving.openings
 import echoserver.serving.threads
 import echoserver.serving.workers.poller
 import echoserver.serving.workers.worker
@@ -38,7 +39,7 @@ EVERYWHERE: dict[str, tuple[Any, str]] = {
     "taking a place": (Admission, "take_place"),
     "making a connection": (Recipe, "make"),
     "its statistics": (echoserver.serving.connection, "ConnectionStats"),
-    "its transport": (echoserver.serving.lifecycle, "PlainTransport"),
+    "its transport": (echoserver.serving.openings, "PlainTransport"),
     "its session": (echoserver.serving.lifecycle, "Session"),
     "entering it": (Lease, "enter"),
     "entering it in the metrics": (Metrics, "opened"),
@@ -66,7 +67,7 @@ THREADS: dict[str, tuple[Any, str]] = {
     "serving it": (BlockingDriver, "serve"),
 }
 WORKERS: dict[str, tuple[Any, str]] = {
-    "its driver": (echoserver.serving.workers.poller, "NonBlockingDriver"),
+    "its driver": (echoserver.serving.workers.poller, "drive"),
     "assigning it": (Poller, "assign"),
     "serving an event": (NonBlockingDriver, "on_ready"),
     "a reply": (NonBlockingDriver, "_answer"),
