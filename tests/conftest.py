@@ -15,9 +15,10 @@ from hypothesis import settings
 settings.register_profile("echoserver", deadline=None)
 settings.load_profile("echoserver")
 
-# A shell starts what it runs in the background with SIGINT ignored, and every process that a test starts would inherit
-# that: what Ctrl-C does could not be tested there.
+# A shell starts what it runs in the background with SIGINT ignored, and nohup(1) with SIGHUP. Every process that a test
+# starts would inherit that, and what these signals do could not be tested there.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 def _open_sockets() -> set[str]:

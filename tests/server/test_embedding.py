@@ -13,8 +13,9 @@ import pytest
 
 from echoserver import Handler, Server, ServerConfig
 from server.descriptor_kit import descriptors, needs_proc
-from server.kit import PATIENCE, Peer
+from server.kit import PATIENCE, Peer, wait_until_idle
 from server.log_lines import LogLines
+from server.ways import let_owners_release
 
 
 @needs_proc
@@ -176,7 +177,7 @@ def test_connections_are_listed_oldest_first(serve, connect):
 
 @pytest.mark.parametrize("is_blocking", [True, False])
 def test_a_handler_is_freed_when_its_peer_has_left(serve, connect, is_blocking):
-    """A peer can make it large, and no later connection is needed to free it."""
+    """A peer can make it large, and no later connection is needed to free it (with the interpreter lock)."""
     watching, gone = [], threading.Event()
 
     class Heavy(Handler):
@@ -190,6 +191,8 @@ def test_a_handler_is_freed_when_its_peer_has_left(serve, connect, is_blocking):
 
     server = serve(Heavy)
     assert connect(server).swap(b"hello") == b"hello"
+    wait_until_idle(server)
+    let_owners_release(server)
     assert gone.wait(PATIENCE)
     assert len(watching) == 2  # the server made the first one to check its options
 

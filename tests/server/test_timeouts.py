@@ -9,6 +9,7 @@ import pytest
 
 from echoserver import Handler
 from echoserver.net.splice import MOVE_BYTES
+from echoserver.serving.interpreter import has_gil
 from server.kit import PATIENCE, Gate, scripted, serves_on, wait_until_idle
 from server.ways import each_transport
 
@@ -185,8 +186,11 @@ def test_a_stuck_handler_is_logged_and_its_peer_disconnected(serve, connect, log
     (line,) = log.wait_for("handler stuck")
     assert (line["level"], line["id"], line["peer"]) == ("error", 1, stuck.name)
     assert line["thread"].startswith(("conn-", "worker-"))
-    assert "in __call__" in line["stack"]
-    assert "kit.py" in line["stack"]
+    if has_gil():
+        assert "in __call__" in line["stack"]
+        assert "kit.py" in line["stack"]
+    else:  # frames of a running thread can't be read safely
+        assert line["stack"].startswith("not available")
     for _ in range(3):
         other = connect(server)
         assert other.swap(b"hello") == b"hello"
