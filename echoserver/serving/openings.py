@@ -36,7 +36,7 @@ class Openings:
         self._proxy_timeout = config.proxy_timeout
         self._handshakes: Handshakes | None = None
         if any(_speaks_tls(endpoint) for endpoint in config.endpoints):
-            # OpenSSL takes up memory, and time at the start, which a server without TLS does not spend.
+            # A server without TLS does not load the modules for it.
             self._handshakes = import_module("echoserver.serving.handshake").Handshakes(config)
 
     def begin(self, sock: socket.socket, endpoint: Endpoint) -> tuple[Transport, Opening | None]:
