@@ -27,7 +27,7 @@ serve: $(VENV)/.installed   ## install what is missing and serve on port 9000 (P
 	$(BIN)/echoserver serve --port $(PORT)
 
 test: $(VENV)/.installed-test   ## run the tests
-	$(BIN)/python -m pytest -m 'not stress'
+	$(BIN)/python -m pytest -m 'not stress' -n 3 --dist loadfile
 
 test-ft:         ## run the tests on a free-threaded interpreter (PYTHON=.../python3.13t)
 	@$(PYTHON) -c 'import sys, sysconfig; sys.exit(not sysconfig.get_config_var("Py_GIL_DISABLED"))' || \
