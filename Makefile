@@ -42,11 +42,11 @@ stress: $(VENV)/.installed-test  ## hostile peers, a failing system, each with i
 soak: $(VENV)/.installed-test  ## peers of every kind against both modes, and a verdict (SECONDS=60)
 	$(BIN)/python tests/stress/soak.py --seconds $(SECONDS)
 
-check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the histogram compared with hdrhistogram's
+check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the tests that need more than a pure Python package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py tests/server/test_tls*.py
 
 bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 12 minutes
 	$(BIN)/python -m bench --page docs/benchmarks.md
