@@ -88,7 +88,7 @@ class BlockingDriver:
         if connection.opening is not None:
             connection.opening.advance(connection)
         self._stats.state = _HANDLING
-        self._say(session.open())
+        self._send_all(session.open())
         self._stats.state = _RECEIVING
         if connection.bucket is not None:
             self._answer_limited(connection.bucket)
@@ -101,7 +101,7 @@ class BlockingDriver:
         if not connection.abrupt:
             self._stats.state = _HANDLING
             try:
-                self._say(session.finish())
+                self._send_all(session.finish())
             except _Finished:  # it was ending already
                 if connection.ending is CloseReason.EXPIRED:
                     connection.reason = CloseReason.EXPIRED
@@ -122,7 +122,7 @@ class BlockingDriver:
                 sent = send(view)
                 stats.bytes_out += sent
                 if sent != count:
-                    self._send_all(view[sent:])
+                    self._send_rest(view[sent:])
                 stats.replies += 1
                 if count >= SMALL_BYTES:  # filled: there may be more
                     if not unpinned:  # copying so much takes longer than changing cores, and needs no interpreter lock
@@ -163,7 +163,7 @@ class BlockingDriver:
         finally:
             transport.set_blocking(True)
         if rest:
-            self._send_all(memoryview(rest))
+            self._send_rest(memoryview(rest))
             self._stats.replies += 1
         return moved > 0
 
@@ -174,7 +174,7 @@ class BlockingDriver:
         while connection.ending is None and (data := receive(RECEIVE_BYTES)):
             stats.bytes_in += len(data)
             stats.state = _HANDLING
-            self._say(self._reply(data))
+            self._send_all(self._reply(data))
             stats.state = _RECEIVING
 
     def _answer_limited(self, bucket: TokenBucket) -> None:
@@ -193,7 +193,7 @@ class BlockingDriver:
             bucket.spend(len(data), monotonic())
             stats.bytes_in += len(data)
             stats.state = _HANDLING
-            self._say(self._reply(data))
+            self._send_all(self._reply(data))
 
     def wake(self, _connection: Connection) -> None:
         """End the pause: the connection has been asked to end. Called from any thread."""
@@ -210,22 +210,22 @@ class BlockingDriver:
             left -= len(data)
             stats.bytes_in += len(data)
             stats.state = _HANDLING
-            self._say(self._reply(data))
+            self._send_all(self._reply(data))
 
-    def _say(self, reply: bytes | Pieces) -> None:
+    def _send_all(self, reply: bytes | Pieces) -> None:
         """Send all of a reply."""
         if type(reply) is not bytes:
-            self._say_specially(reply)
+            self._send_special(reply)
         elif reply:
             stats = self._stats
             stats.state = _SENDING
             sent = self._send(reply) if len(reply) <= _SEND_BYTES else 0
             stats.bytes_out += sent
             if sent != len(reply):
-                self._send_all(memoryview(reply)[sent:])
+                self._send_rest(memoryview(reply)[sent:])
             stats.replies += 1
 
-    def _say_specially(self, reply: bytes | Pieces) -> None:
+    def _send_special(self, reply: bytes | Pieces) -> None:
         """Send a reply that is the last one, or that comes in pieces."""
         if isinstance(reply, Pieces):
             try:
@@ -234,7 +234,7 @@ class BlockingDriver:
                 reply.close()
         else:
             self._stats.state = _SENDING
-            self._send_all(memoryview(reply))
+            self._send_rest(memoryview(reply))
             last = True
         self._stats.replies += isinstance(reply, Pieces) or bool(reply)
         if last:
@@ -246,14 +246,14 @@ class BlockingDriver:
         stats.state = _HANDLING
         while (piece := pieces.next()) is not None:
             stats.state = _SENDING
-            self._send_all(memoryview(piece))
+            self._send_rest(memoryview(piece))
             # Pieces may have no end, so a connection whose lifetime is over takes no more of them.
             if isinstance(piece, Last) or connection.abrupt or connection.ending is CloseReason.EXPIRED:
                 return True
             stats.state = _HANDLING
         return False
 
-    def _send_all(self, rest: memoryview) -> None:
+    def _send_rest(self, rest: memoryview) -> None:
         """Send all of this. The kernel takes what it is given, except in a thread that was woken to end."""
         while rest:
             sent = self._send(rest[:_SEND_BYTES])

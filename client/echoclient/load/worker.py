@@ -100,7 +100,7 @@ class Worker:
         workload, recorder, usage = self._phase(self._plan.duration, self._share.messages)
         now = time.monotonic()
         timeline = recorder.finish(now)
-        self._say(
+        self._write_line(
             "result",
             {
                 "elapsed": self._elapsed(recorder, now),
@@ -130,7 +130,7 @@ class Worker:
     def _phase(self, duration: float | None, messages: int | None) -> tuple[Workload, Recorder, Usage]:
         engine, pool, plan = self._engine, self._pool, self._plan
         self._go = math.inf
-        self._say("ready", {})
+        self._write_line("ready", {})
         waiting = Waiting(lambda: self._go)
         engine.run(waiting, self._idle)
         start = time.monotonic() if self._go == math.inf else self._go
@@ -172,9 +172,9 @@ class Worker:
         self._ticks += 1
         if self._ticks % _LIVE_EVERY == 0:
             cells = list(self._pool.recorder.live().items())
-            self._say("live", {"cells": cells, "faults": self._pool.log.total})
+            self._write_line("live", {"cells": cells, "faults": self._pool.log.total})
 
-    def _say(self, kind: str, values: dict[str, object]) -> None:
+    def _write_line(self, kind: str, values: dict[str, object]) -> None:
         line = memoryview(json.dumps([kind, values]).encode() + b"\n")
         while line:
             line = line[os.write(_OUTPUT, line) :]
