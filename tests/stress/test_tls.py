@@ -57,6 +57,8 @@ def echo(listener: socket.socket, context: ssl.SSLContext) -> int:
             count += len(data)
             while data:
                 data = data[transport.send(data) :]
+        if transport.truncated:
+            raise ConnectionAbortedError("the stream ended without close_notify")
         return count
     finally:
         transport.close()
