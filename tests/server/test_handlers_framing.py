@@ -132,13 +132,16 @@ def test_a_long_message_is_copied_a_fixed_number_of_times(name, options, data, s
     assert handler.feed(pieces[-1]) == data
 
 
-def test_a_long_frame_may_come_byte_by_byte():
-    """With a look at all that is held for each byte, this would take minutes."""
-    data = frame(b"f" * MIB)
-    frames = make("frames")
-    for place in range(len(data) - 1):
-        assert frames.feed(data[place : place + 1]) == b""
-    assert frames.feed(data[-1:]) == data
+@pytest.mark.parametrize(("name", "data"), [("frames", frame(b"f" * 65_000)), ("lines", b"l" * 65_000 + b"\n")])
+def test_a_long_message_may_come_byte_by_byte(name, data):
+    """All of it is gathered in one object: a new one for each byte would cost the square of the length."""
+    handler = make(name)
+    assert handler.feed(data[:1]) == b""
+    held = handler._held
+    for place in range(1, len(data) - 1):
+        assert handler.feed(data[place : place + 1]) == b""
+    assert handler._held is held
+    assert handler.feed(data[-1:]) == data
 
 
 @pytest.mark.parametrize(("name", "option"), [("frames", "max_frame"), ("lines", "max_line")])
