@@ -10,10 +10,12 @@ import subprocess
 
 import pytest
 
-from server.handler_kit import BUILT_IN_NAMES
+from echoserver.handlers import Peer
+from echoserver.handlers.info import describe
+from server.handler_kit import BUILT_IN_NAMES, PEER
 from support import PATIENCE, ROOT, Service
 
-PAGE = (ROOT / "docs" / "handlers.md").read_text().partition("\n## Writing a handler\n")[0]
+PAGE, _, GUIDE = (ROOT / "docs" / "handlers.md").read_text().partition("\n## Writing a handler\n")
 ROWS = {
     row[0]: row
     for line in PAGE.splitlines()
@@ -43,6 +45,21 @@ def received(flags: list[str], sent: bytes, count: int | None) -> bytes:
 
 def test_every_built_in_handler_has_its_row():
     assert sorted(ROWS) == BUILT_IN_NAMES.split(", ")
+
+
+def names_in_table(page: str, first_header: str) -> list[str]:
+    """Return what stands in backquotes in the first column of the table with this header."""
+    table = page.partition(f"\n| {first_header} |")[2].partition("\n\n")[0]
+    return re.findall(r"^\| `(\w+)` \|", table, flags=re.MULTILINE)
+
+
+def test_the_table_of_keys_is_that_of_info():
+    assert names_in_table(PAGE, "Key") == list(describe(PEER))
+
+
+def test_the_table_of_facts_has_all_that_a_peer_says():
+    facts = {name for name, value in vars(Peer).items() if isinstance(value, property)} - {"address"}
+    assert sorted(names_in_table(GUIDE, "`self.peer`")) == sorted(facts)
 
 
 @pytest.mark.parametrize("name", ROWS)
