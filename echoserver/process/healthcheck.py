@@ -11,13 +11,18 @@ from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, Un
 _PROBE = b"echoserver healthcheck\n"
 _HEADER = b"PROXY UNKNOWN\r\n"  # this process speaks for no other
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
-_SAME_TEXT = ("echo", "upper")
+_SAME_TEXT = ("echo", "upper", "lines", "frames")
+_NO_ANSWER = "discard"
+_IN_A_FRAME = len(_PROBE).to_bytes(4) + _PROBE
+# What a server says after the handshake of TLS 1.3 to a client that has no certificate (RFC 8446, section 6.2).
+_CERTIFICATE_REQUIRED = "CERTIFICATE_REQUIRED"
 
 
-def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | None:
+def exchange(endpoint: Endpoint, handler: object, deadline: Deadline, *, client_ca: bool = False) -> str | None:
     """Send a line; return `None` if the answer is right, and otherwise what is wrong, in one line.
 
-    A built-in handler must send the line back, in any case of letters; from any other handler one byte is enough.
+    A handler that echoes must send the line back, in any case of letters; from others one byte is enough, and from
+    `discard` the end of the stream.
 
     Parameters
     ----------
@@ -27,6 +32,9 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
         The configured handler.
     deadline:
         When the answer must be complete, for all steps together.
+    client_ca:
+        Whether TLS clients must present a certificate. The check has none; that the server asks for it after an
+        otherwise complete handshake is answer enough.
 
     """
     if isinstance(endpoint, InheritedEndpoint):
@@ -34,7 +42,7 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
     if isinstance(endpoint, TcpEndpoint) and endpoint.port == 0:
         return "the port is 0, so the port that the server took is unknown: configure one"
     shown = f"{_host_of(endpoint)} port {endpoint.port}" if isinstance(endpoint, TcpEndpoint) else str(endpoint)
-    answer = b""
+    probe, answer = _IN_A_FRAME if handler == "frames" else _PROBE, b""
     try:
         with ExitStack() as stack:
             sock = stack.enter_context(_connect(endpoint, deadline.timeout()))
@@ -42,8 +50,10 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
                 sock.sendall(_HEADER)
             if isinstance(endpoint, TcpEndpoint) and endpoint.tls:
                 sock = stack.enter_context(_over_tls(sock))
-            sock.sendall(_PROBE)
-            while len(answer) < len(_PROBE):
+            sock.sendall(probe)
+            if handler == _NO_ANSWER:
+                _shut_writing(sock)
+            while len(answer) < len(probe):
                 sock.settimeout(deadline.timeout())
                 if not (data := sock.recv(4096)):
                     break
@@ -53,11 +63,22 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
     except (TimeoutError, BlockingIOError):  # the latter if no time was left to wait
         return f"no answer from {shown} in time"
     except (OSError, UnicodeError) as error:
+        if client_ca and _CERTIFICATE_REQUIRED in (getattr(error, "reason", None) or ""):
+            return None
         reason = getattr(error, "strerror", None) or error
         return f"no exchange with {shown}: {reason}"
-    if answer.lower() != _PROBE:
-        return f"{shown} answered {answer[:64]!r} to {_PROBE!r}"
+    if answer.lower() != (b"" if handler == _NO_ANSWER else probe):
+        return f"{shown} answered {answer[:64]!r} to {probe!r}"
     return None
+
+
+def _shut_writing(sock: socket.socket) -> None:
+    unwrap = getattr(sock, "unwrap", None)
+    if unwrap is None:
+        sock.shutdown(socket.SHUT_WR)
+    else:
+        # Sends close_notify and waits for the peer's, which follows at once: the handler has nothing to say.
+        unwrap()
 
 
 def _host_of(endpoint: TcpEndpoint) -> str:
