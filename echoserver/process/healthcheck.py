@@ -50,15 +50,20 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline, *, client_
                 sock.sendall(_HEADER)
             if isinstance(endpoint, TcpEndpoint) and endpoint.tls:
                 sock = stack.enter_context(_over_tls(sock))
-            sock.sendall(probe)
-            if handler == _NO_ANSWER:
-                _shut_writing(sock)
+            try:
+                sock.sendall(probe)
+                if handler == _NO_ANSWER:
+                    _shut_writing(sock)
+            except OSError:
+                # The server may have refused us by now; what it has said about that is read below.
+                if not client_ca:
+                    raise
             while len(answer) < len(probe):
                 sock.settimeout(deadline.timeout())
                 if not (data := sock.recv(4096)):
                     break
                 answer += data
-                if handler not in _SAME_TEXT:
+                if handler not in (*_SAME_TEXT, _NO_ANSWER):
                     return None
     except (TimeoutError, BlockingIOError):  # the latter if no time was left to wait
         return f"no answer from {shown} in time"
