@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from echoserver.clock import Deadline
 from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint
+
+if TYPE_CHECKING:
+    from echoserver.process.tls_client import TlsClient
 
 _PROBE = b"echoserver healthcheck\n"
 _HEADER = b"PROXY UNKNOWN\r\n"  # this process speaks for no other
@@ -48,19 +52,18 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline, *, client_
             sock = stack.enter_context(_connect(endpoint, deadline.timeout()))
             if endpoint.proxy:
                 sock.sendall(_HEADER)
-            if isinstance(endpoint, TcpEndpoint) and endpoint.tls:
-                sock = stack.enter_context(_over_tls(sock))
+            stream = _over_tls(sock) if isinstance(endpoint, TcpEndpoint) and endpoint.tls else sock
             try:
-                sock.sendall(probe)
+                stream.sendall(probe)
                 if handler == _NO_ANSWER:
-                    _shut_writing(sock)
+                    stream.shutdown(socket.SHUT_WR)
             except OSError:
                 # The server may have refused us by now; what it has said about that is read below.
                 if not client_ca:
                     raise
             while len(answer) < len(probe):
-                sock.settimeout(deadline.timeout())
-                if not (data := sock.recv(4096)):
+                stream.settimeout(deadline.timeout())
+                if not (data := stream.recv(4096)):
                     break
                 answer += data
                 if handler not in (*_SAME_TEXT, _NO_ANSWER):
@@ -77,25 +80,14 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline, *, client_
     return None
 
 
-def _shut_writing(sock: socket.socket) -> None:
-    unwrap = getattr(sock, "unwrap", None)
-    if unwrap is None:
-        sock.shutdown(socket.SHUT_WR)
-    else:
-        # Sends close_notify and waits for the peer's, which follows at once: the handler has nothing to say.
-        unwrap()
-
-
 def _host_of(endpoint: TcpEndpoint) -> str:
     return _WILDCARDS.get(endpoint.host, endpoint.host)
 
 
-def _over_tls(sock: socket.socket) -> socket.socket:
-    import ssl
+def _over_tls(sock: socket.socket) -> TlsClient:
+    from echoserver.process.tls_client import TlsClient  # most servers are asked without, and don't load it
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(sock)
+    return TlsClient(sock)
 
 
 def _connect(endpoint: TcpEndpoint | UnixEndpoint, timeout: float | None) -> socket.socket:

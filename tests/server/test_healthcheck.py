@@ -169,6 +169,6 @@ def test_every_built_in_handler_is_healthy(handler, mode):
 
 
 def test_discard_that_answers_is_not_healthy(answering):
-    port = answering(lambda peer: peer.sendall(b"no"))
+    port = answering(lambda peer: [peer.recv(100), peer.recv(100), peer.sendall(b"no")])
     problem = exchange(TcpEndpoint("127.0.0.1", port), "discard", Deadline(PATIENCE))
     assert problem == rf"127.0.0.1 port {port} answered b'no' to b'echoserver healthcheck\n'"
