@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
-from echoserver.config.rates import Amount, Rate
+from echoserver.rates import Amount, Rate
 
 T = TypeVar("T")
 _SHOWN = 80

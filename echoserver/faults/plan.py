@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from echoserver.faults.bound import BoundRule
+from echoserver.faults.conflicts import check_together
+from echoserver.faults.draws import Draws
 from echoserver.faults.rules import Rule
 from echoserver.faults.schedule import Schedule
 
@@ -12,16 +15,17 @@ MOST_SEED = 2**63 - 1
 
 
 class Plan:
-    """A set of rules with a seed. It never changes, so any thread may ask it; a change is another plan.
+    """A set of rules with a seed. It never changes, so any thread may ask it; a change of rules is another plan.
 
     Parameters
     ----------
     rules:
-        The rules, in the order given.
+        The rules, in the order given. What a rule draws depends on its own text and not on the others, so that it
+        stays the same when another one is added or removed.
     seed:
         The seed of all draws, from 0 to `MOST_SEED`.
     generation:
-        Counts the changes of a server's rules, from 1.
+        Counts the changes of a server's rules, from 1. Nothing drawn depends on it.
     replayed:
         The number that every connection is treated as having; `None` is its own.
 
@@ -32,37 +36,18 @@ class Plan:
 
     """
 
-    __slots__ = ("generation", "replayed", "rules", "seed")
+    __slots__ = ("_bound", "generation", "replayed", "rules", "seed")
 
     def __init__(self, rules: Iterable[Rule], seed: int, generation: int = 1, replayed: int | None = None) -> None:
         self.rules = tuple(rules)
+        check_together(self.rules)
         self.seed = seed
         self.generation = generation
         self.replayed = replayed
+        self._bound = [BoundRule(index, rule, Draws(seed, str(rule))) for index, rule in enumerate(self.rules)]
 
     def schedule(self, connection: int) -> Schedule | None:
-        """Return what the connection with this number meets; `None` if no rule can concern it."""
-        raise NotImplementedError
-
-
-def load_plan(rules: Iterable[Rule], seed: int, file: str, ticket: str) -> Plan | None:
-    """Return the plan that the options of a configuration stand for; `None` without rules and ticket.
-
-    Parameters
-    ----------
-    rules:
-        The rules given one by one (`fault`). They come after those of the file.
-    seed:
-        The seed; 0 is that of the file, or else one drawn here.
-    file:
-        The path of a fault file; empty is none.
-    ticket:
-        The ticket of a connection whose schedule each connection is to meet; empty is none.
-
-    Raises
-    ------
-    ConfigError
-        The file or the ticket is refused, or the rules make no sense together. The message names which.
-
-    """
-    raise NotImplementedError
+        """Return what the connection with this number meets; `None` if no rule is for it."""
+        number = connection if self.replayed is None else self.replayed
+        concerned = [bound for bound in self._bound if bound.concerns(number)]
+        return Schedule(concerned, self.seed, number) if concerned else None

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from echoserver import Handler
 from echoserver.config.addresses import Networks
-from echoserver.config.rates import Amount, Rate
+from echoserver.rates import Amount, Rate
 from echoserver.config.values import (
     AmountKind,
     Choice,

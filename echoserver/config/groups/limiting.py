@@ -8,7 +8,7 @@ from typing import cast
 
 from echoserver.config.addresses import Networks
 from echoserver.config.declaring import option
-from echoserver.config.rates import Amount, Rate
+from echoserver.rates import Amount, Rate
 from echoserver.config.values import AmountKind, Choice, Duration, RateKind, Whole
 
 
