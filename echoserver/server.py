@@ -14,8 +14,6 @@ from threading import Event, RLock, current_thread
 from types import TracebackType
 from typing import Self
 
-from structlog.typing import FilteringBoundLogger
-
 from echoserver.clock import Deadline
 from echoserver.config import ServerConfig
 from echoserver.errors import BindError, ConfigError
@@ -24,7 +22,7 @@ from echoserver.net.endpoint import TcpEndpoint
 from echoserver.net.inherited import adopt
 from echoserver.net.listener import Listener, endpoint_of, listen_on_all
 from echoserver.net.splice import PipePool, can_splice
-from echoserver.observe.logs import library_logger
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import Metrics, Snapshot
 from echoserver.serving.acceptor import Acceptor
 from echoserver.serving.admission import Admission
@@ -69,11 +67,11 @@ class Server:
         self,
         config: ServerConfig | None = None,
         *,
-        log: FilteringBoundLogger | None = None,
+        log: Logger | None = None,
         listeners: Sequence[socket.socket] | None = None,
     ) -> None:
         self.config = config or ServerConfig()
-        self._log = log or library_logger()
+        self._log = log or _library_logger()
         self._given = None if listeners is None else [adopt(listener) for listener in dict.fromkeys(listeners)]
         self._listeners: list[Listener] = []
         if self._given == []:
@@ -267,6 +265,12 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _library_logger() -> Logger:
+    from echoserver.observe.embedded import library_logger  # loads structlog, which the command does later
+
+    return library_logger()
 
 
 def _limits(config: ServerConfig) -> Limits:

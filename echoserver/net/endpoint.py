@@ -7,7 +7,6 @@ import re
 import socket
 from dataclasses import dataclass, replace
 from typing import Self, TypeAlias
-from urllib.parse import urlsplit
 
 _MOST_PATH_BYTES = 107  # unix(7): sun_path has 108, and one of them ends the path
 _UNIX_MODE = 0o660
@@ -157,6 +156,8 @@ def _parse(text: str) -> Endpoint:
 
 
 def _parse_tcp(text: str, scheme: str) -> TcpEndpoint:
+    from urllib.parse import urlsplit  # most servers have only a host and a port, and don't load it
+
     problem = f"{scheme}://HOST:PORT with a port from 0 to 65535, and an IPv6 address in brackets"
     try:
         parts = urlsplit(text)

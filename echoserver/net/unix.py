@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import secrets
 import socket
 import stat
 import struct
@@ -79,7 +78,7 @@ def _bind(listener: socket.socket, endpoint: UnixEndpoint, backlog: int) -> None
 def _temporary_name(name: str) -> str:
     """Return a random name that differs from `name` and is no longer, so that its path is not too long either."""
     while True:
-        chosen = secrets.token_hex(4)[: len(os.fsencode(name))]
+        chosen = os.urandom(4).hex()[: len(os.fsencode(name))]
         if chosen != name:
             return chosen
 

@@ -9,9 +9,8 @@ from threading import enumerate as enumerate_threads
 from time import monotonic
 from typing import Protocol
 
-from structlog.typing import FilteringBoundLogger
-
 from echoserver.errors import OpeningError
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, ConnectionStats
 
 
@@ -59,7 +58,7 @@ class LoggedConnection(Protocol):
         """The identity of the thread that serves it."""
 
 
-def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
+def log_end(log: Logger, connection: LoggedConnection) -> None:
     """Log how a connection ended and what it moved."""
     stats, error = connection.stats, connection.error
     facts = {
@@ -93,7 +92,7 @@ def log_end(log: FilteringBoundLogger, connection: LoggedConnection) -> None:
         log.debug("connection ended", **facts)
 
 
-def log_stuck(log: FilteringBoundLogger, connection: LoggedConnection, handler_name: str) -> None:
+def log_stuck(log: Logger, connection: LoggedConnection, handler_name: str) -> None:
     """Log which handler keeps its thread for too long, and where in its code that thread is."""
     thread = next((thread.name for thread in enumerate_threads() if thread.ident == connection.served_by), "?")
     log.error(

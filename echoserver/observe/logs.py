@@ -6,22 +6,18 @@ the log stops, the queue fills, and further lines are dropped and counted: a stu
 
 from __future__ import annotations
 
-import logging
 import os
 import select
-from collections.abc import MutableMapping
 from itertools import accumulate
 from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
 from time import time
 from traceback import TracebackException
-from typing import Any, cast
-
-import structlog
-from structlog.typing import EventDict, FilteringBoundLogger, WrappedLogger
+from typing import Any
 
 from echoserver.clock import Deadline, Throttle
-from echoserver.observe.rendering import as_text, escape, renderer
+from echoserver.observe.logger import LevelLogger
+from echoserver.observe.rendering import renderer
 
 QUEUE_LINES = 16384
 _REPORT_EVERY = 1.0
@@ -31,17 +27,9 @@ _GATHER_SECONDS = 0.01
 _BATCH_LINES = 256
 _PATIENCE = 1.0
 _NEWLINE = 0x0A
-_LEVELS = {"debug": logging.DEBUG, "info": logging.INFO, "warning": logging.WARNING, "error": logging.ERROR}
 
-
-def library_logger() -> FilteringBoundLogger:
-    """Return the logger of an embedded server: `echoserver` of the standard library, which the host configures."""
-    logger = structlog.wrap_logger(
-        logging.getLogger("echoserver"),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        processors=[structlog.stdlib.filter_by_level, escape, as_text],
-    )
-    return cast("FilteringBoundLogger", logger.bind())
+Fields = dict[str, Any]
+"""An event: its name, its level, when it happened, and what belongs to it."""
 
 
 class LogWriter:
@@ -64,7 +52,7 @@ class LogWriter:
         self._descriptor = descriptor
         console = log_format == "console" or (log_format == "auto" and os.isatty(descriptor))
         self._render = renderer(console=console, colours=os.isatty(descriptor) and not os.environ.get("NO_COLOR"))
-        self._queue: Queue[EventDict | None] = Queue(queue_lines)
+        self._queue: Queue[Fields | None] = Queue(queue_lines)
         self._closing = Event()
         self._patience = _PATIENCE  # owned by the one thread that uses `patient_logger`
         self._ended = False  # the writer's own: it has met the end of the queue
@@ -73,15 +61,9 @@ class LogWriter:
         self._lock = Lock()
         self._dropped = 0
         self._unreported = 0
-        wrapper = structlog.make_filtering_bound_logger(_LEVELS[level])
-        # Bound already: the proxy that `wrap_logger` returns makes a new logger for each line.
-        self.logger: FilteringBoundLogger = structlog.wrap_logger(
-            self, wrapper_class=wrapper, processors=[self._enqueue]
-        ).bind()
+        self.logger = LevelLogger(level, self._enqueue)
         """For every thread: it never waits."""
-        self.patient_logger: FilteringBoundLogger = structlog.wrap_logger(
-            self, wrapper_class=wrapper, processors=[self._enqueue_patiently]
-        ).bind()
+        self.patient_logger = LevelLogger(level, self._enqueue_patiently)
         """For the main thread, which serves no connection: where the queue is full, it waits up to a second."""
         self._thread = Thread(target=self._write_all, name="log-writer", daemon=True)
         self._thread.start()
@@ -103,17 +85,15 @@ class LogWriter:
         self._thread.join(deadline.timeout())
         return not self._thread.is_alive()
 
-    def _enqueue(self, _logger: WrappedLogger, level: str, event: MutableMapping[str, Any]) -> EventDict:
-        """Queue an event unrendered, as the chain's last processor: rendering costs far more, so the writer does it."""
+    def _enqueue(self, level: str, event: Fields) -> None:
+        """Queue an event unrendered: rendering costs far more, so the writer does it."""
         self._put(level, event, 0)
-        raise structlog.DropEvent
 
-    def _enqueue_patiently(self, _logger: WrappedLogger, level: str, event: MutableMapping[str, Any]) -> EventDict:
+    def _enqueue_patiently(self, level: str, event: Fields) -> None:
         # After one wait without success the next line doesn't wait: a stuck log must not hold up the signals.
         self._patience = _PATIENCE if self._put(level, event, self._patience) else 0
-        raise structlog.DropEvent
 
-    def _put(self, level: str, event: MutableMapping[str, Any], patience: float) -> bool:
+    def _put(self, level: str, event: Fields, patience: float) -> bool:
         event["timestamp"], event["level"] = time(), level
         error = event.pop("exc_info", None)
         if isinstance(error, BaseException):
@@ -136,7 +116,7 @@ class LogWriter:
         self._report_lost(Throttle(0))
 
     def _write_batch(self, report: Throttle) -> None:
-        batch: list[EventDict] = []
+        batch: list[Fields] = []
         written = 0
         try:
             self._take_batch(batch)
@@ -147,7 +127,7 @@ class LogWriter:
         if not self._ended and len(batch) < _BATCH_LINES:
             self._closing.wait(_GATHER_SECONDS)
 
-    def _take_batch(self, batch: list[EventDict]) -> None:
+    def _take_batch(self, batch: list[Fields]) -> None:
         """Wait for an event; put it and those behind it into the batch, and note the end of all."""
         event = self._queue.get()
         while event is not None:
@@ -175,7 +155,7 @@ class LogWriter:
                 self._dropped += count
                 self._unreported += count
 
-    def _write(self, events: list[EventDict]) -> int:
+    def _write(self, events: list[Fields]) -> int:
         """Render and write events; return how many were written: the disk may be full, the pipe closed."""
         lines = [line for line in map(self._render, events) if line is not None]
         written = 0

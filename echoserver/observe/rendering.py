@@ -1,21 +1,20 @@
-"""How an event becomes a line: JSON for machines, text for people, a message for the standard library's logging."""
+"""How an event becomes a line: JSON for machines, text for people."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
-from json import JSONEncoder
 from traceback import TracebackException
 from typing import Any
 
-import structlog
-from structlog.typing import EventDict, Processor, WrappedLogger
+Fields = dict[str, Any]
+Processor = Callable[[Fields], Any]
 
 # Printed below the line on a terminal, and not in it.
 _MANY_LINES = ("exception", "stack")
 
 
-def renderer(*, console: bool, colours: bool) -> Callable[[EventDict], bytes | None]:
+def renderer(*, console: bool, colours: bool) -> Callable[[Fields], bytes | None]:
     """Return a function that renders an event as a line; it returns `None` for an event that can't be rendered.
 
     Parameters
@@ -28,11 +27,11 @@ def renderer(*, console: bool, colours: bool) -> Callable[[EventDict], bytes | N
     """
     processors = _processors(console=console, colours=colours)
 
-    def render(event: EventDict) -> bytes | None:
+    def render(event: Fields) -> bytes | None:
         try:
             rendered: Any = event
             for process in processors:
-                rendered = process(None, "", rendered)
+                rendered = process(rendered)
             return f"{rendered}\n".encode("utf-8", "backslashreplace")
         except Exception:  # noqa: BLE001 - such as a value whose `__str__` raises; the caller counts the line as lost
             return None
@@ -42,34 +41,54 @@ def renderer(*, console: bool, colours: bool) -> Callable[[EventDict], bytes | N
 
 def _processors(*, console: bool, colours: bool) -> list[Processor]:
     if not console:
-        # Made once: `json.dumps` would make an encoder for each line.
-        encode = JSONEncoder(default=str).encode
-        return [_utc, _traceback, structlog.processors.JSONRenderer(lambda event, **_: encode(event))]
-    line = structlog.dev.ConsoleRenderer(
-        colors=colours, sort_keys=False, pad_event_to=20, exception_formatter=structlog.dev.plain_traceback
-    )
-    return [_local_time, _traceback, _compact, escape, line]
+        return [_utc, _traceback, _FirstUse(_json_renderer)]
+    return [_local_time, _traceback, _compact, escape, _FirstUse(lambda: _console_renderer(colours=colours))]
 
 
-def _utc(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+class _FirstUse:
+    """A processor that is made for the first event. Loading what it needs takes long, and peers are served by then."""
+
+    def __init__(self, make: Callable[[], Processor]) -> None:
+        self._make = make
+        self._process: Processor | None = None
+
+    def __call__(self, event: Fields) -> object:
+        if self._process is None:
+            self._process = self._make()
+        return self._process(event)
+
+
+def _json_renderer() -> Processor:
+    from json import JSONEncoder
+
+    return JSONEncoder(default=str).encode  # `json.dumps` would make an encoder for each line
+
+
+def _console_renderer(*, colours: bool) -> Processor:
+    from echoserver.observe.console import console_renderer
+
+    return console_renderer(colours=colours)
+
+
+def _utc(event: Fields) -> Fields:
     moment = datetime.fromtimestamp(event.pop("timestamp"), UTC).isoformat(timespec="milliseconds")
     # The fields that every line has come first, where the eye finds them.
     return {"timestamp": moment, "level": event.pop("level"), "event": event.pop("event"), **event}
 
 
-def _local_time(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _local_time(event: Fields) -> Fields:
     event["timestamp"] = datetime.fromtimestamp(event["timestamp"]).strftime("%H:%M:%S.%f")[:-3]
     return event
 
 
-def _traceback(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _traceback(event: Fields) -> Fields:
     error = event.get("exception")
     if isinstance(error, TracebackException):
         event["exception"] = "".join(error.format()).rstrip()
     return event
 
 
-def _compact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def _compact(event: Fields) -> Fields:
     """Write counts and lists for people: `closed=eof:3,idle:1` without the zeroes, and `cut=-` for an empty list."""
     for key, value in event.items():
         if isinstance(value, Mapping):
@@ -79,17 +98,10 @@ def _compact(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDic
     return event
 
 
-def escape(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+def escape(event: Fields) -> Fields:
     """Escape control characters: text from a peer or a plug-in must not reach the terminal as a command."""
     for key, value in event.items():
         if isinstance(value, str) and not value.isprintable():
             lines = value.split("\n") if key in _MANY_LINES else [value]
             event[key] = "\n".join(line.encode("unicode_escape").decode("ascii") for line in lines)
     return event
-
-
-def as_text(_logger: WrappedLogger, _method: str, event: EventDict) -> tuple[tuple[str], dict[str, Any]]:
-    """Render an event for the standard library's logging: one message, and the arguments that it handles itself."""
-    passed_on = {key: event.pop(key) for key in ("exc_info", "stack_info") if key in event}
-    text = event.pop("event")
-    return (" ".join([str(text), *(f"{key}={value}" for key, value in event.items())]),), passed_on

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from traceback import TracebackException
 from typing import TYPE_CHECKING
 
-from structlog.typing import FilteringBoundLogger
+from echoserver.observe.logger import Logger
 
 if TYPE_CHECKING:
     from sys import UnraisableHookArgs
@@ -24,13 +24,13 @@ class IgnoredError:
     thread: str
     traceback: TracebackException
 
-    def log(self, log: FilteringBoundLogger) -> None:
+    def log(self, log: Logger) -> None:
         """Log it; for the main thread."""
         log.error("exception ignored", source=self.source, thread=self.thread, exception=self.traceback)
 
 
 @contextmanager
-def uncaught_errors_to(log: FilteringBoundLogger, post: Callable[[IgnoredError], None]) -> Iterator[None]:
+def uncaught_errors_to(log: Logger, post: Callable[[IgnoredError], None]) -> Iterator[None]:
     """Send what threads and finalisers raise to the log, and restore the interpreter's hooks afterwards.
 
     Only the command does so: in an embedding program the hooks are the host's to set.

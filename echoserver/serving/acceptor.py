@@ -14,13 +14,12 @@ import sys
 from contextlib import ExitStack
 from threading import Event, Thread
 
-from structlog.typing import FilteringBoundLogger
-
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
 from echoserver.net.listener import Listener
 from echoserver.net.unix import welcome
 from echoserver.net.waker import Waker
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.admission import Admission, Lease
 from echoserver.serving.affinity import Affinity
@@ -71,7 +70,7 @@ class Acceptor:
         config: ServerConfig,
         admission: Admission,
         lifecycle: Lifecycle,
-        log: FilteringBoundLogger,
+        log: Logger,
         affinity: Affinity,
     ) -> None:
         self._config = config

@@ -15,14 +15,13 @@ from threading import Event
 from time import monotonic
 from typing import Protocol
 
-from structlog.typing import FilteringBoundLogger
-
 from echoserver.clock import Throttle
 from echoserver.config import ServerConfig
 from echoserver.handlers import HandlerFactory
 from echoserver.net.listener import Listener
 from echoserver.net.splice import PipePool
 from echoserver.observe.connection_log import log_end, log_stuck
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, ConnectionState, Metrics
 from echoserver.serving.admission import Lease, insist
 from echoserver.serving.connection import Connection
@@ -89,7 +88,7 @@ class Lifecycle:
 
     """
 
-    def __init__(self, recipe: Recipe, metrics: Metrics, log: FilteringBoundLogger) -> None:
+    def __init__(self, recipe: Recipe, metrics: Metrics, log: Logger) -> None:
         self._recipe = recipe
         self._metrics = metrics
         self._log = log

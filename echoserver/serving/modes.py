@@ -6,12 +6,11 @@ import os
 from threading import Thread
 from typing import Protocol
 
-from structlog.typing import FilteringBoundLogger
-
 from echoserver.clock import Deadline
 from echoserver.config import ServerConfig
 from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerFactory
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import WorkerSnapshot
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
@@ -68,9 +67,7 @@ def serves_inline(config: ServerConfig, factory: HandlerFactory) -> bool:
     return not factory.blocking
 
 
-def make_mode(
-    config: ServerConfig, lifecycle: Lifecycle, affinity: Affinity, log: FilteringBoundLogger, *, inline: bool
-) -> Mode:
+def make_mode(config: ServerConfig, lifecycle: Lifecycle, affinity: Affinity, log: Logger, *, inline: bool) -> Mode:
     """Return the mode that the configuration asks for; `inline` is what `serves_inline` says."""
     if config.mode == "threads":
         return ServingThreads(lifecycle, affinity)

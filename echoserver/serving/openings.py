@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Callable
 from importlib import import_module
 from typing import TYPE_CHECKING
 
@@ -10,10 +11,10 @@ from echoserver.config import ServerConfig
 from echoserver.net.endpoint import Endpoint, TcpEndpoint
 from echoserver.net.transport import PlainTransport, Transport
 from echoserver.serving.connection import Opening
-from echoserver.serving.opening import ProxyOpening
 
 if TYPE_CHECKING:
     from echoserver.serving.handshake import Handshakes
+    from echoserver.serving.proxied import ProxyOpening
 
 
 class Openings:
@@ -34,20 +35,26 @@ class Openings:
     def __init__(self, config: ServerConfig) -> None:
         self._trusted = config.proxy_trusted
         self._proxy_timeout = config.proxy_timeout
+        # A server without TLS or PROXY does not load the modules for it.
         self._handshakes: Handshakes | None = None
+        self._proxy_opening: type[ProxyOpening] | None = None
+        if any(endpoint.proxy for endpoint in config.endpoints):
+            self._proxy_opening = import_module("echoserver.serving.proxied").ProxyOpening
         if any(_speaks_tls(endpoint) for endpoint in config.endpoints):
-            # A server without TLS does not load the modules for it.
             self._handshakes = import_module("echoserver.serving.handshake").Handshakes(config)
 
     def begin(self, sock: socket.socket, endpoint: Endpoint) -> tuple[Transport, Opening | None]:
         """Return the transport of a new connection, and what it goes through first; `None` if that is nothing."""
         if self._handshakes is None or not _speaks_tls(endpoint):
-            opening = ProxyOpening(sock, self._trusted, self._proxy_timeout) if endpoint.proxy else None
-            return PlainTransport(sock), opening
+            return PlainTransport(sock), self._behind_proxy(sock) if endpoint.proxy else None
         transport, handshake = self._handshakes.begin(sock)
         if endpoint.proxy:
-            return transport, ProxyOpening(sock, self._trusted, self._proxy_timeout, handshake)
+            return transport, self._behind_proxy(sock, handshake)
         return transport, handshake()
+
+    def _behind_proxy(self, sock: socket.socket, following: Callable[[], Opening] | None = None) -> Opening:
+        assert self._proxy_opening is not None, "some endpoint requires it"
+        return self._proxy_opening(sock, self._trusted, self._proxy_timeout, following)
 
 
 def _speaks_tls(endpoint: Endpoint) -> bool:

@@ -13,7 +13,7 @@ from echoserver import Server, ServerConfig
 from echoserver.errors import ConfigError
 from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.limits import Limits
-from echoserver.serving.opening import ProxyOpening
+from echoserver.serving.proxied import ProxyOpening
 from server.connection_kit import make_connection
 from server.janitor_kit import FakeConnection, make_janitor
 from server.kit import drain_begun, scripted, wait_arrived, wait_for_state, wait_until_idle

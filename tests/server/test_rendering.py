@@ -13,7 +13,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from echoserver.observe.logs import LogWriter, library_logger
+from echoserver.observe.embedded import library_logger
+from echoserver.observe.logs import LogWriter
 from server.log_kit import PATIENCE, Pipe, fail_with_local, one
 
 ESCAPE = "\x1b"

@@ -18,7 +18,14 @@ from support import PATIENCE, ROOT, Program, command, environment, run
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 @pytest.mark.parametrize(
     "module",
-    ["click", "echoserver.cli.main", "ipaddress", "echoserver.config.schema", "structlog", "echoserver.server"],
+    [
+        "click",
+        "echoserver.cli.main",
+        "ipaddress",
+        "echoserver.config.schema",
+        "echoserver.observe.logs",
+        "echoserver.server",
+    ],
 )
 def test_a_signal_at_an_early_moment_ends_it_cleanly(module, number):
     with Program("serve", "--port", 0, PYTHONPROFILEIMPORTTIME="1") as program:
@@ -140,7 +147,7 @@ def test_a_shortage_of_memory_while_it_loads_is_exit_1_and_one_line(tmp_path):
         "import sys\n"
         "class Finder:\n"
         "    def find_spec(self, name, path=None, target=None):\n"
-        "        if name == 'structlog':\n"
+        "        if name == 'echoserver.server':\n"
         "            raise MemoryError\n"
         "sys.meta_path.insert(0, Finder())\n"
     )
@@ -232,3 +239,15 @@ def test_a_closed_standard_error_is_not_taken_for_a_peer(tmp_path):
     )
     assert finished.returncode == 0
     assert finished.stdout.startswith("/dev/null\n")
+
+
+@pytest.mark.parametrize("mode", ["threads", "workers"])
+def test_what_a_plain_server_does_not_need_is_not_loaded(mode):
+    """Each takes longer to load than a part of the server itself, and peers wait for it."""
+    with Program("serve", "--port", 0, "--mode", mode, PYTHONPROFILEIMPORTTIME="1") as program:
+        program.wait_for("listening")
+        program.send_signal(signal.SIGTERM)
+        assert program.finish() == 0
+        loaded = {line.split("|")[-1].strip() for line in program.lines if line.startswith("import time:")}
+    assert "echoserver.server" in loaded
+    assert not loaded & {"structlog", "asyncio", "ssl", "random", "urllib.parse", "echoserver.net.proxy"}

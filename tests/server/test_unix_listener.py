@@ -191,15 +191,15 @@ def test_the_shortest_name_gets_a_temporary_one_too(tmp_path, monkeypatch, name)
     """One that is no longer, differs from it, and is not taken."""
     (tmp_path / "1").touch()
     tried = iter(["0000", "1111", "2222"])
-    monkeypatch.setattr(unix.secrets, "token_hex", lambda _: next(tried))
+    monkeypatch.setattr(unix.os, "urandom", lambda _: bytes.fromhex(next(tried)))
     with listen_unix(UnixEndpoint(str(tmp_path / name)), 8):
         assert connects(str(tmp_path / name))
     assert (tmp_path / "1").read_text() == ""
 
 
 def test_temporary_names_that_are_always_taken_are_an_error(endpoint, monkeypatch):
-    monkeypatch.setattr(unix.secrets, "token_hex", lambda _: "taken")
-    taken = Path(endpoint.path).with_name("taken")
+    monkeypatch.setattr(unix.os, "urandom", lambda _: b"\x12\x34")
+    taken = Path(endpoint.path).with_name("1234")
     taken.touch()
     assert refusal(endpoint) == os.strerror(errno.EADDRINUSE)
     taken.unlink()

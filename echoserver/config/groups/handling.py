@@ -11,7 +11,7 @@ from echoserver.config.values import Choice, Duration, HandlerName, Table, Whole
 from echoserver.handlers import HandlerSpec
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Handling:
     """The options of this group. See `ServerConfig`."""
 

@@ -12,7 +12,7 @@ from echoserver.rates import Amount, Rate
 from echoserver.config.values import AmountKind, Choice, Duration, RateKind, Whole
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Limiting:
     """The options of this group. See `ServerConfig`."""
 

@@ -12,7 +12,7 @@ from echoserver.config.values import Choice, Duration, FileName, Text, Whole
 from echoserver.net.endpoint import Endpoint
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Listening:
     """The options of this group. See `ServerConfig`."""
 

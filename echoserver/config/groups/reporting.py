@@ -8,7 +8,7 @@ from echoserver.config.declaring import option
 from echoserver.config.values import Choice, Duration
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)
 class Reporting:
     """The options of this group. See `ServerConfig`."""
 

@@ -10,10 +10,9 @@ from __future__ import annotations
 
 from threading import Lock, Thread
 
-from structlog.typing import FilteringBoundLogger
-
 from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, WorkerSnapshot
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
@@ -52,9 +51,7 @@ class Workers:
     blocking = False
     """Whether the sockets of this mode wait in a receive or a send."""
 
-    def __init__(
-        self, poller: Poller, ready: ReadyQueue, *, count: int, affinity: Affinity, log: FilteringBoundLogger
-    ) -> None:
+    def __init__(self, poller: Poller, ready: ReadyQueue, *, count: int, affinity: Affinity, log: Logger) -> None:
         if not can_poll():
             raise ConfigError("workers is refused: this platform has no epoll; must be threads here", key="mode")
         self._log = log

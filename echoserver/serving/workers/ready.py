@@ -13,9 +13,8 @@ from queue import Empty, Full, LifoQueue, PriorityQueue, Queue
 from threading import Event
 from time import monotonic
 
-from structlog.typing import FilteringBoundLogger
-
 from echoserver.clock import Deadline, Throttle
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import ConnectionState
 from echoserver.serving.lifecycle import tell
 from echoserver.serving.nonblocking import NonBlockingDriver
@@ -55,7 +54,7 @@ class ReadyQueue:
 
     """
 
-    def __init__(self, order: str, size: int, log: FilteringBoundLogger) -> None:
+    def __init__(self, order: str, size: int, log: Logger) -> None:
         self._queue = make_queue(order, size)
         self._log = log
         self._closing = False  # written by the thread that stops the workers; whether the stop sign has been put
