@@ -12,7 +12,7 @@ from echoserver.net.endpoint import ALLOWED_ENDPOINTS, Endpoint, parse_endpoint
 T = TypeVar("T")
 
 
-class _Several(Kind[tuple[T, ...]]):
+class Several(Kind[tuple[T, ...]]):
     """Several values: a flag for each; in the environment, a line for each; in a file, a list."""
 
     many = True
@@ -33,7 +33,7 @@ class _Several(Kind[tuple[T, ...]]):
         raise NotImplementedError
 
 
-class Networks(_Several[IPv4Network | IPv6Network]):
+class Networks(Several[IPv4Network | IPv6Network]):
     """IP addresses and networks."""
 
     metavar = "NETWORK"
@@ -53,7 +53,7 @@ class Networks(_Several[IPv4Network | IPv6Network]):
             raise ValueError(self.allowed) from None
 
 
-class Endpoints(_Several[Endpoint]):
+class Endpoints(Several[Endpoint]):
     """What to listen on."""
 
     metavar = "ENDPOINT"

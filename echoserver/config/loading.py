@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from echoserver.config.schema import ServerConfig, options
-from echoserver.config.values import shown
+from echoserver.config.values import problem_of, shown
 from echoserver.errors import ConfigError
 
 T = TypeVar("T")
@@ -141,7 +141,7 @@ def _read(key: str, value: T, read: Callable[[T], V], origin: str) -> V:
     try:
         return read(value)
     except ValueError as error:
-        raise ConfigError(f"{shown(value)} is refused: must be {error}", key=key, origin=origin) from None
+        raise ConfigError(problem_of(value, error), key=key, origin=origin) from None
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

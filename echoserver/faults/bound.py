@@ -26,9 +26,9 @@ from echoserver.faults.effects import (
 from echoserver.faults.kinds import CUTS
 from echoserver.faults.parameters import Corrupted, Pieces, Stalled, Throttled
 from echoserver.faults.places import CorruptedBytes, PieceSizes
-from echoserver.faults.quantities import below
+from echoserver.faults.quantities import Share, below
 from echoserver.faults.rules import Rule
-from echoserver.faults.triggers import Byte, Every, Message, MessageShare, Share
+from echoserver.faults.triggers import Byte, Every, Message, MessageShare
 
 _MICROS = 10**6
 _ENDINGS = {"reset": Reset, "close": Close, "halfclose": HalfClose}

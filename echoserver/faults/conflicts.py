@@ -25,7 +25,9 @@ def check_together(rules: Sequence[Rule]) -> None:
 def _check_pair(first: Rule, second: Rule) -> None:
     if first == second:
         # The text of a rule is its identity: both would draw the same.
-        raise ValueError(f"'{first}' is given twice; give it once, with another share or value if it is meant to add up")
+        raise ValueError(
+            f"'{first}' is given twice; give it once, with another share or value if it is meant to add up"
+        )
     if first.kind == second.kind in ("throttle", "slice") and first.trigger == second.trigger == Trigger():
         raise ValueError(f"'{first}' and '{second}' are both for every connection; keep one, or give one a trigger")
     if _ends_all(first) and _ends_all(second):

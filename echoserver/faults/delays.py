@@ -1,7 +1,7 @@
 """How long a delay is: fixed, weighted in percent, or drawn from a distribution.
 
 Everything is computed in whole microseconds, with integers and with decimals of 28 digits, whose logarithms and
-exponentials are correctly rounded: the library of the C compiler may differ in the last digit from one system to another.
+exponentials are correctly rounded. Those of the C library differ in the last digit between systems.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
-from difflib import get_close_matches
 
 from echoserver.clock import format_duration
 from echoserver.faults.quantities import (
@@ -23,6 +22,7 @@ from echoserver.faults.quantities import (
     read_duration,
     read_positive_duration,
     show_decimal,
+    suggestion,
 )
 
 _MICROS = 10**6
@@ -51,7 +51,7 @@ class Fixed:
 
     seconds: float
 
-    def sample(self, words: Iterator[int]) -> float:  # noqa: ARG002 - the others draw
+    def sample(self, words: Iterator[int]) -> float:
         """Return the seconds."""
         return self.seconds
 
@@ -211,9 +211,7 @@ _DISTRIBUTIONS: dict[str, tuple[Callable[[str, str], Delays], tuple[str, str], s
 
 def _parse_call(name: str, arguments: Sequence[str]) -> Delays:
     if name not in _DISTRIBUTIONS:
-        near = get_close_matches(name, _DISTRIBUTIONS, n=1)
-        right = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(_DISTRIBUTIONS)
-        raise ValueError(f"there is no distribution {quoted(name)}; {right}")
+        raise ValueError(f"there is no distribution {quoted(name)}; {suggestion(name, _DISTRIBUTIONS)}")
     make, names, example = _DISTRIBUTIONS[name]
     values = dict(zip(names, arguments, strict=False))
     if any("=" in argument for argument in arguments):

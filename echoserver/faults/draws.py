@@ -11,6 +11,9 @@ from collections.abc import Iterator
 from enum import IntEnum
 from hashlib import blake2b
 
+MOST_SEED = 2**63 - 1
+"""The largest seed: what an integer in TOML holds."""
+
 _WORDS = struct.Struct(">8Q")
 _PLACE = struct.Struct(">QBQI")
 _PERSON = b"echoserver/fault"
@@ -41,7 +44,7 @@ class Draws:
     Parameters
     ----------
     seed:
-        The seed, from 0 to 2 ** 64 - 1.
+        The seed, from 0 to `MOST_SEED`.
     rule:
         The text of the rule, which is its identity: what it draws doesn't depend on the rules around it.
 

@@ -9,9 +9,7 @@ from echoserver.faults.conflicts import check_together
 from echoserver.faults.draws import Draws
 from echoserver.faults.rules import Rule
 from echoserver.faults.schedule import Schedule
-
-MOST_SEED = 2**63 - 1
-"""The largest seed: what an integer in TOML holds."""
+from echoserver.faults.tickets import Ticket
 
 
 class Plan:
@@ -45,6 +43,11 @@ class Plan:
         self.generation = generation
         self.replayed = replayed
         self._bound = [BoundRule(index, rule, Draws(seed, str(rule))) for index, rule in enumerate(self.rules)]
+
+    @classmethod
+    def of_ticket(cls, ticket: Ticket) -> Plan:
+        """Return the plan with which every connection meets what the ticket says."""
+        return cls(ticket.rules, ticket.seed, replayed=ticket.connection)
 
     def schedule(self, connection: int) -> Schedule | None:
         """Return what the connection with this number meets; `None` if no rule is for it."""

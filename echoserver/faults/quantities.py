@@ -6,7 +6,9 @@ A value is what its shortest text stands for, so that reading a text and showing
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 from echoserver.clock import format_duration, parse_duration
 from echoserver.rates import Amount
@@ -27,6 +29,12 @@ _SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 def quoted(text: str) -> str:
     """Return a text as an error message shows it: on one line, and cut off if it is long."""
     return repr(text) if len(text) <= _LONGEST_QUOTED else repr(text[:_LONGEST_QUOTED]) + "..."
+
+
+def suggestion(name: str, known: Collection[str]) -> str:
+    """Return the end of the message about a name that there isn't."""
+    near = get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known)
 
 
 def read_duration(text: str) -> float:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from echoserver.faults.kinds import CUTS, KINDS
 from echoserver.faults.parameters import Parameters
-from echoserver.faults.quantities import quoted
+from echoserver.faults.quantities import quoted, suggestion
 from echoserver.faults.triggers import TRIGGERS, Byte, Trigger, parse_trigger
 
 
@@ -50,9 +49,7 @@ def _parse(text: str) -> Rule:
     name, equals, parameters = head.strip().partition("=")
     name = name.strip()
     if name not in KINDS:
-        near = get_close_matches(name.lower(), KINDS, n=1)
-        right = f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(KINDS)
-        raise ValueError(f"there is no kind of fault {quoted(name)}; {right}")
+        raise ValueError(f"there is no kind of fault {quoted(name)}; {suggestion(name, KINDS)}")
     kind = KINDS[name]
     read: Parameters | None = None
     if equals:

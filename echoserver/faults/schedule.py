@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from echoserver.faults.bound import BoundRule, Reply
 from echoserver.faults.effects import Cut, Drop, Effect, Refuse, Slice, Stall, Throttle
+from echoserver.faults.tickets import Ticket
 
 
 class Schedule:
@@ -45,9 +46,7 @@ class Schedule:
 
     @property
     def ticket(self) -> str:
-        """The text that reproduces this schedule: `read_ticket` makes a plan of it."""
-        from echoserver.faults.tickets import Ticket  # needed only for a connection that met a fault
-
+        """The text that reproduces this schedule: `read_ticket` reads it."""
         return str(Ticket(self.seed, self.connection, tuple(bound.rule for bound in self.rules)))
 
     def reply(self, index: int, offset: int, length: int, age: float) -> tuple[Effect, ...]:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
-from echoserver.faults.plan import MOST_SEED, Plan
+from echoserver.faults.conflicts import check_together
+from echoserver.faults.draws import MOST_SEED
 from echoserver.faults.quantities import quoted
 from echoserver.faults.rules import Rule, parse_rule
 
@@ -21,12 +22,12 @@ _MOST_CONNECTION = 2**64 - 1
 _CHECK_BYTES = 3
 _ALPHABET = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 _SEPARATOR = 0
-# What one byte stands for, from 1 on. The order is part of the format; more can be added at the end. Each character that
-# the text of a rule may have stands here alone, too, so every rule can be written.
+# What one byte stands for, from 1 on. The order is part of the format; more can be added at the end. Each character
+# that the text of a rule may have stands here alone, too, so every rule can be written.
 _TOKENS = (
     *("delay=", "throttle=", "slice=", "stall=", "stall", "reset", "close", "halfclose", "corrupt=", "corrupt", "drop"),
     *("duplicate", "refuse", "delay=normal(", "delay=uniform(", "delay=pareto(", ")", "ms)", "s)"),
-    *("@", "@#", "@byte ", "@msg ", "@after ", "byte ", "msg ", "after ", "%", "%,", "%/msg", ".."),
+    *("@", "@#", "@byte ", "@msg ", "@after ", "byte ", "msg ", "after ", "%,", "%/msg", ".."),
     *("ms", "ms,", "s,", "ms:", "s:", "ms..", "s..", "kB", "KiB", "MB", "MiB", "GB", "GiB"),
     *("B/s", "kB/s", "KiB/s", "MB/s", "MiB/s", "GB/s", "GiB/s", "000"),
     *"0123456789abcdefghiklmnoprstuy #%(,./:=BGKM",
@@ -43,10 +44,6 @@ class Ticket:
     seed: int
     connection: int
     rules: tuple[Rule, ...]
-
-    def plan(self) -> Plan:
-        """Return a plan with which every connection meets this schedule."""
-        return Plan(self.rules, self.seed, replayed=self.connection)
 
     def __str__(self) -> str:
         rules = bytes([_SEPARATOR]).join(_pack(str(rule)) for rule in self.rules)
@@ -92,7 +89,7 @@ def _read(text: str) -> Ticket:
         raise ValueError(text)
     packed = content.split(bytes([_SEPARATOR]))
     ticket = Ticket(seed, connection, tuple(parse_rule("".join(_TOKENS[byte - 1] for byte in rule)) for rule in packed))
-    ticket.plan()  # refuses rules that make no sense together
+    check_together(ticket.rules)
     return ticket
 
 

@@ -11,7 +11,16 @@ from echoserver import ServerConfig
 from echoserver.config import flag_of, load_config
 from echoserver.config.values import shown
 from echoserver.errors import ConfigError
-from server.config_kit import OPTIONS, assert_one_line, toml_allows, variable_of, write_file, wrong_texts, wrong_values
+from server.config_kit import (
+    OPTIONS,
+    assert_one_line,
+    refusal_of,
+    toml_allows,
+    variable_of,
+    write_file,
+    wrong_texts,
+    wrong_values,
+)
 
 
 @pytest.fixture
@@ -30,7 +39,7 @@ def test_a_wrong_text_is_refused_by_name(name):
         ):
             with pytest.raises(ConfigError) as refusal:
                 load_config(flags, environment)
-            assert str(refusal.value) == f"{origin}: {text!r} is refused: must be {kind.allowed}"
+            assert str(refusal.value) == f"{origin}: {refusal_of(kind, text)}"
             assert (refusal.value.key, refusal.value.origin) == (name, origin)
 
 

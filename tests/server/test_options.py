@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from echoserver import Handler
 from echoserver.config.addresses import Networks
-from echoserver.rates import Amount, Rate
 from echoserver.config.values import (
     AmountKind,
     Choice,
@@ -25,6 +24,7 @@ from echoserver.config.values import (
     Whole,
     shown,
 )
+from echoserver.rates import Amount, Rate
 
 
 class Anything(Handler):
