@@ -109,17 +109,18 @@ class BoundRule:
                 return Duplicate(index, number)
             case "corrupt":
                 return self._corruption(connection, reply, at)
-        words = self.draws.words(connection, Purpose.VALUE, reply.index)
-        seconds = cast("Delays", parameters).sample(words)
         inside = isinstance(self.rule.trigger.place, Byte)
+        words = self.draws.words(connection, Purpose.VALUE, 0 if inside else reply.index)
+        seconds = cast("Delays", parameters).sample(words)
         return Delay(index, seconds, at, None if inside else number) if seconds else None
 
     def _corruption(self, connection: int, reply: Reply, at: int) -> Effect:
         if isinstance(self.rule.parameters, Corrupted):
             return CorruptShare(self.index, at, CorruptedBytes(self.rule.parameters.share, self.draws, connection))
-        words = self.draws.words(connection, Purpose.PLACE, reply.index)
-        mask = 1 + below(255, next(words))
+        # A byte is changed in the same way whichever reply it is in.
         inside = isinstance(self.rule.trigger.place, Byte)
+        words = self.draws.words(connection, Purpose.PLACE, 0 if inside else reply.index)
+        mask = 1 + below(255, next(words))
         return Corrupt(self.index, at if inside else at + below(reply.length, next(words)), mask)
 
     def _cut_at(self, reply: Reply) -> Cut | None:

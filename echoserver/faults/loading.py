@@ -43,7 +43,7 @@ def load_plan(rules: Sequence[Rule], seed: int, file: str, ticket: str) -> Plan 
             return Plan.of_ticket(read_ticket(ticket))
         except ValueError as error:
             raise ConfigError(str(error), key="fault_ticket") from None
-    of_file, seed_of_file = read_file(file) if file else ((), 0)
+    of_file, seed_of_file = read_file(file, "--fault-file") if file else ((), 0)
     if not (rules or of_file):
         return None
     try:
@@ -57,8 +57,15 @@ def draw_seed() -> int:
     return 1 + secrets.randbelow(2**32 - 1)
 
 
-def read_file(path: str) -> tuple[tuple[Rule, ...], int]:
+def read_file(path: str, told_by: str) -> tuple[tuple[Rule, ...], int]:
     """Return the rules and the seed of a fault file; the seed is 0 if it has none.
+
+    Parameters
+    ----------
+    path:
+        The path of the file.
+    told_by:
+        What named it, for the message if it can't be read.
 
     Raises
     ------
@@ -73,7 +80,7 @@ def read_file(path: str) -> tuple[tuple[Rule, ...], int]:
             table = tomllib.load(opened)
     except OSError as error:
         problem = f"can't read {path!r}: {error.strerror}; must be a TOML file with rules"
-        raise ConfigError(problem, key="fault_file") from None
+        raise ConfigError(problem, origin=told_by) from None
     except (ValueError, RecursionError) as error:  # what is not UTF-8 or TOML, and a number with too many digits
         raise ConfigError(f"not a TOML file: {' '.join(str(error).split())}", origin=path) from None
     try:

@@ -23,6 +23,7 @@ DURATION = "a duration such as 500ms, 30s, 5m or 1h, at most 1000h"
 SIZE = "a number of bytes such as 1000, 64kB or 1MiB, at most 10^12"
 
 _LONGEST_QUOTED = 60
+_PLAIN = 10_000
 _SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
 
 
@@ -72,9 +73,9 @@ def read_size(text: str) -> int:
 
 
 def show_size(count: int) -> str:
-    """Return the shortest text that `read_size` reads."""
-    if not count:
-        return "0"
+    """Return a short text that `read_size` reads; small numbers as they are."""
+    if count < _PLAIN:
+        return str(count)
     text = str(Amount(count, of_bytes=True))
     return text if text[-2].isalpha() else text.removesuffix("B")
 
