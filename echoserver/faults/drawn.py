@@ -10,7 +10,7 @@ from echoserver.faults.bound import BoundRule, Reply
 from echoserver.faults.effects import Corrupt, CorruptShare, Delay, Effect, Slice, Stall, spoken
 from echoserver.faults.explaining import ages
 from echoserver.faults.kinds import ENDINGS
-from echoserver.faults.triggers import Byte
+from echoserver.faults.triggers import Byte, Message
 
 _MOST = 5
 _MOST_REPLIES = 1000
@@ -34,10 +34,22 @@ class Drawn:
     """How long a delay or a stall is."""
 
 
-def drawn(bound: BoundRule, connection: int, most: int = _MOST) -> list[Drawn]:
-    """Return the first things that happen because of a rule to a connection for which it is, `most` of them at most.
+def drawn(bound: BoundRule, connection: int, most: int = _MOST, replies: int = _MOST_REPLIES) -> list[Drawn]:
+    """Return the first things that happen because of a rule to a connection for which it is.
 
     What follows from the rule alone for each reply, such as a limit of the rate, is shown once.
+
+    Parameters
+    ----------
+    bound:
+        The rule.
+    connection:
+        The number of the connection.
+    most:
+        How many things to return at most.
+    replies:
+        How many replies to look at.
+
     """
     rule = bound.rule
     if rule.kind == "refuse":
@@ -49,28 +61,29 @@ def drawn(bound: BoundRule, connection: int, most: int = _MOST) -> list[Drawn]:
         cut = bound.cut_at_moment(moment)
         return [Drawn(str(cut), age=moment, seconds=_seconds(cut))]
     if rule.trigger.span is None:
-        return _at_places(bound, connection, 0.0, most)
-    found = _at_places(bound, connection, rule.trigger.span.start, most)
+        return _at_places(bound, connection, 0.0, most, replies)
+    found = _at_places(bound, connection, rule.trigger.span.start, most, replies)
     condition = f" if the connection is {ages(rule.trigger.span)} old then"
     return [replace(entry, text=entry.text + condition) for entry in found]
 
 
-def _at_places(bound: BoundRule, connection: int, age: float, most: int) -> list[Drawn]:
+def _at_places(bound: BoundRule, connection: int, age: float, most: int, replies: int) -> list[Drawn]:
     """Return what happens to replies and bytes, each at this age of the connection."""
     rule = bound.rule
-    if isinstance(rule.trigger.place, Byte):
-        length = rule.trigger.place.offset + 1
+    place = rule.trigger.place
+    if isinstance(place, Byte):
+        length = place.offset + 1
         return _of(bound.effect(connection, Reply(0, 0, length, length, age)), None, most)
     found: list[Drawn] = []
-    for index in range(_MOST_REPLIES):
+    for index in range(replies) if not isinstance(place, Message) else (place.number - 1,):
         if len(found) >= most:
             break
         if bound.hits(connection, index, age):
             effect = bound.effect(connection, Reply(index, 0, _LENGTH, _LENGTH, age))
-            if rule.trigger.place is None and rule.kind in ("throttle", "drop", "duplicate"):
+            if place is None and rule.kind in ("throttle", "drop", "duplicate"):
                 return [Drawn(f"{rule.kind} every reply")]
             found += _of(effect, index + 1, most)
-            if isinstance(effect, CorruptShare | Slice) and rule.trigger.place is None:
+            if isinstance(effect, CorruptShare | Slice) and place is None:
                 break
     return found
 

@@ -80,11 +80,12 @@ def draw(plan: Plan) -> str:
 
 def _legend() -> list[str]:
     parts = []
-    x = _LEFT
+    x = float(_LEFT)
     for group, text in _LEGEND.items():
-        parts.append(f'<path class="mark {group}" d="M{x} 52h14"/><text x="{x + 22}" y="56">{text}</text>')
+        parts.append(f'<path class="mark {group}" d="M{x:.0f} 52h14"/><text x="{x + 22:.0f}" y="56">{text}</text>')
         x += 48 + 6.4 * len(text)
-    parts.append(f'<text x="{x}" y="56">full height: each reply, or from the beginning</text>')
+    note = f"full height: each reply, or from the beginning; a connection has {_MOST_MARKS} marks at most"
+    parts.append(f'<text x="{x:.0f}" y="56">{note}</text>')
     return parts
 
 
@@ -106,7 +107,7 @@ def _strip(y: int, rule: str, what: str, met: Sequence[tuple[int, BoundRule]]) -
     marks = [
         (connection, value)
         for connection, bound in met
-        for found in drawn(bound, connection, _MOST_MARKS)
+        for found in drawn(bound, connection, _MOST_MARKS, int(axis.top) or 1)
         if (value := axis.value(found)) is not None and (not axis.top or value <= axis.top)
     ]
     upper = axis.top or _rounded_up(1.05 * max((value for _, value in marks), default=1.0))
@@ -129,11 +130,11 @@ def _axis(bound: BoundRule) -> _Axis | None:
     if isinstance(place, Byte) and share is None:
         return _Axis("offset (bytes)", lambda found: float(place.offset if found.at is None else found.at), 0)
     if isinstance(place, MessageShare):
-        return _Axis("reply", lambda found: found.reply, 50 if place.share.parts > 10**6 else 500)
+        return _Axis("reply", lambda found: found.reply, 50 if place.share.parts > 10**6 else 200)
     if isinstance(place, Message):
         return _Axis("reply", lambda found: found.reply, 0)
     if rule.kind == "delay":
-        return _Axis("delay 1 (s)", lambda found: found.seconds if found.reply == 1 else None, 0)
+        return _Axis("1st delay (s)", lambda found: found.seconds if found.reply == 1 else None, 0)
     if share is not None:
         return _Axis("offset (bytes)", lambda found: found.at, 0)
     if rule.kind in CUTS and rule.trigger.span is not None:

@@ -22,8 +22,8 @@ class RuleReport(TypedDict):
     kind: str
     text: str
     """What it does, in a sentence."""
-    connections: int
-    """How many of the first 1000 connections it is for."""
+    connections: int | None
+    """How many of the first 1000 connections it is for; `None` for a ticket, which is for all."""
     first: list[int]
     """The numbers of the first of them."""
     draws: list[dict[str, object]] | None
@@ -57,7 +57,7 @@ def report(plan: Plan, connection: int | None) -> Report:
             rule=str(rule),
             kind=rule.kind,
             text=sentence(rule),
-            connections=len(met[index]),
+            connections=len(met[index]) if plan.replayed is None else None,
             first=list(islice(met[index], _FIRST)),
             draws=draws.get(index),
         )
@@ -71,10 +71,11 @@ def in_words(found: Report) -> str:
     lines = []
     for rule in found["rules"]:
         lines += [rule["rule"], f"    {rule['text']}"]
-        if rule["connections"] and rule["connections"] < CONNECTIONS:
-            first = ", ".join(map(str, rule["first"])) + (" ..." if len(rule["first"]) < rule["connections"] else "")
-            met = f"{rule['connections']} of the first {CONNECTIONS} connections"
-            lines.append(f"    With seed {found['seed']}, {met}: {first}")
+        count = rule["connections"]
+        if count is not None and count < CONNECTIONS:
+            first = ", ".join(map(str, rule["first"])) + (" ..." if len(rule["first"]) < count else "")
+            met = f"{count or 'none'} of the first {CONNECTIONS} connections"
+            lines.append(f"    With seed {found['seed']}, {met}{': ' if first else ''}{first}")
     if found["connection"] is not None:
         if found["ticket"] is None:
             lines.append(f"Connection {found['connection']} with seed {found['seed']} meets no fault.")
