@@ -6,7 +6,7 @@ PORT   ?= 9000
 SECONDS ?= 60
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help serve test test-ft stress soak check format clean bench bench-quick picture tour tour-links tour-pictures
+.PHONY: help serve test test-ft stress soak check format clean bench bench-quick duel picture tour tour-links tour-pictures
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
@@ -53,6 +53,9 @@ bench: $(VENV)/.installed-bench        ## compare with other servers and write d
 
 bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing
 	$(BIN)/python -m bench --quick
+
+duel: $(VENV)/.installed    ## each model of the server at the same work, on one page: duel.html; a minute
+	$(BIN)/python -m bench.duel --html duel.html
 
 tour: $(VENV)/.installed    ## the tour of threads: all chapters, or one of them (CHAPTER=8)
 	@chapters=$$(ls examples/tour/[01][0-9]_*.py | grep "/0*$(or $(CHAPTER),[0-9]*)_"); \

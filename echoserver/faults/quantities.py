@@ -12,6 +12,7 @@ from difflib import get_close_matches
 
 from echoserver.clock import format_duration, parse_duration
 from echoserver.rates import Amount
+from echoserver.sizes import format_size
 
 MOST_SECONDS = 1000 * 3600.0
 PARTS = 10**8
@@ -76,7 +77,7 @@ def show_size(count: int) -> str:
     """Return a short text that `read_size` reads; small numbers as they are."""
     if count < _PLAIN:
         return str(count)
-    text = str(Amount(count, of_bytes=True))
+    text = format_size(count)
     return text if text[-2].isalpha() else text.removesuffix("B")
 
 

@@ -74,7 +74,7 @@ class Handshake:
             raise self._failed(connection, str(error)) from None
         if wanted is not None:
             return _INTERESTS[wanted]
-        connection.tls_version = self._transport.tls_info().version
+        connection.tls = self._transport.tls_info()
         connection.opening = None
         return None
 

@@ -49,7 +49,7 @@ class Recipe:
     pipes:
         Where they borrow pipes for bulk data; `None` copies all of it.
     config:
-        How fast each may receive, and what each goes through before its handler is made.
+        How each is served, how fast it may receive, and what it goes through before its handler is made.
 
     """
 
@@ -58,6 +58,7 @@ class Recipe:
         self._pipes = pipes
         self._rate, self._burst = config.rate_limit, config.rate_burst
         self._openings = Openings(config)
+        self._mode = config.mode
 
     def make(self, number: int, sock: socket.socket, address: object, listener: Listener, lease: Lease) -> Connection:
         """Return a new connection."""
@@ -68,6 +69,7 @@ class Recipe:
         session = Session(self.factory, address)
         transport, opening = self._openings.begin(sock, listener.endpoint)
         connection = Connection(number, listener.name, transport, session, lease)
+        connection.mode = self._mode
         connection.pipes, connection.bucket = self._pipes if transport.can_splice else None, bucket
         if opening is not None:
             connection.opening, connection.stats.state = opening, ConnectionState.OPENING

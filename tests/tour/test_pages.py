@@ -12,7 +12,9 @@ from support import ROOT
 from tour.kit import PICTURES, TOUR, labels, load
 
 PAGE = (ROOT / "docs" / "tour.md").read_text()
-PARTS = {int(part.split(".")[0]): part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:]}
+PARTS = {
+    int(part.split(".")[0]): part for part in re.split(r"^## ", PAGE, flags=re.MULTILINE)[1:] if part[0].isdecimal()
+}
 CHAPTERS = {int(path.stem[:2]): path.stem for path in sorted(TOUR.glob("[01][0-9]_*.py"))}
 NUMBERS = sorted(PARTS)
 MOST_LINES = 80
