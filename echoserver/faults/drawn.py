@@ -15,7 +15,7 @@ from echoserver.faults.triggers import Byte, Message
 _MOST = 5
 _MOST_REPLIES = 1000
 _MOST_BYTES = 10**7
-# No reply is as long, so that the place of a byte in it shows the share of its length that comes before.
+# How long a reply is taken to be, so that the place of a byte in it is a share of its length.
 _LENGTH = 1000
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from echoserver.faults.kinds import CUTS, KINDS
+from echoserver.faults.kinds import KINDS
 from echoserver.faults.parameters import Parameters
 from echoserver.faults.quantities import quoted, suggestion
 from echoserver.faults.triggers import TRIGGERS, Byte, Trigger, parse_trigger
@@ -75,7 +75,8 @@ def _check(rule: Rule) -> None:
         raise ValueError(
             "corrupt needs a place or a share, such as corrupt@byte 1000, corrupt@msg 5, corrupt@1%/msg or corrupt=0.1%"
         )
-    if kind in CUTS and rule.parameters and trigger.span and not trigger.place and trigger.span.end != math.inf:
+    spans = trigger.span is not None and trigger.place is None and trigger.span.end < math.inf
+    if kind == "stall" and rule.parameters is not None and spans:
         raise ValueError(
             f"the span {trigger.span} says how long the stall is; leave out ={rule.parameters}, or write after ..."
         )
