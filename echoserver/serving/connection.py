@@ -218,7 +218,9 @@ class Connection:
 
     # -- called from any thread
 
-    def end(self, reason: CloseReason, *, abruptly: bool = False) -> bool:
+    def end(
+        self, reason: CloseReason, *, abruptly: bool = False, shut: Callable[[Transport], None] | None = None
+    ) -> bool:
         """Ask the connection to end.
 
         The first reason stands, except that a harsher one replaces it, and any end can become abrupt. Shutting down the
@@ -230,6 +232,8 @@ class Connection:
             Why it has to end.
         abruptly:
             Whether to end abruptly even for a reason that lets what had arrived be answered.
+        shut:
+            What shuts the transport down, with the lock held; by default as much of it is shut down as the reason says.
 
         Returns
         -------
@@ -248,7 +252,9 @@ class Connection:
                 return False
             self.abrupt = self.abrupt or abruptly
             try:
-                if abruptly:
+                if shut is not None:
+                    shut(self.transport)
+                elif abruptly:
                     self.transport.shut_both()
                 else:
                     self.transport.shut_reading()
@@ -256,8 +262,8 @@ class Connection:
                 ours = error.errno not in _NOT_OURS
             waker = self._waker
         # Outside the lock, since it may take another one. A connection that pauses for its rate limit, or whose
-        # descriptor has been closed by a handler, is not woken by a shutdown.
-        if waker is not None and (self.bucket is not None or not ours):
+        # descriptor has been closed by a handler or by `shut`, is not woken by a shutdown.
+        if waker is not None and (self.bucket is not None or shut is not None or not ours):
             waker.wake(self)
         return True
 
