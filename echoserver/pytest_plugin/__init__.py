@@ -44,9 +44,10 @@ def __getattr__(name: str) -> object:
 
 @pytest.fixture
 def tcp_server(request: pytest.FixtureRequest) -> Iterator[TcpServerFactory]:
-    """Start a TCP server at each call, for as long as the test runs: `server = tcp_server("upper", tls=True)`.
+    """Start TCP servers that end with the test.
 
-    The handler is a name such as "echo", a function from bytes to bytes, or a subclass of `echoserver.Handler`.
+    Call it for each, as in `server = tcp_server("upper", tls=True)`. The handler is a name such as "echo", a function
+    from bytes to bytes, or a subclass of `echoserver.Handler`.
     """
     from echoserver.pytest_plugin.factory import TcpServerFactory
     from echoserver.pytest_plugin.warned import TcpServerWarning

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import select
 
 from echoserver.net.transport import Transport
 from echoserver.observe.metrics import CloseReason, ConnectionState
@@ -21,7 +22,7 @@ def reset_now(connection: Connection) -> bool:
         # A call that waits keeps the socket open. One that receives is woken by shutting the reading side, of which
         # the peer learns nothing. One that sends is woken by shutting both, and then the end of the stream waits behind
         # what the peer does not take, so that the reset comes first.
-        if connection.stats.state == ConnectionState.SENDING and transport.unacknowledged():
+        if connection.stats.state == ConnectionState.SENDING and not _is_writable(transport):
             transport.shut_both()
         else:
             transport.shut_reading()
@@ -33,3 +34,9 @@ def reset_now(connection: Connection) -> bool:
             os.close(writing)
 
     return connection.end(CloseReason.KILLED, shut=shut)
+
+
+def _is_writable(transport: Transport) -> bool:
+    poll = select.poll()
+    poll.register(transport.fileno(), select.POLLOUT)
+    return bool(poll.poll(0))

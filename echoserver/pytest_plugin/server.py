@@ -21,12 +21,6 @@ from echoserver.serving.connection import Connection
 _LOOK_AGAIN = 0.005
 """How often to look at the counters, in seconds: nothing tells of a connection that has been accepted."""
 
-_OBSTACLES: dict[int | None, str] = {
-    ConnectionState.HANDLING: ": its handler had not returned",
-    ConnectionState.SENDING: ": its peer did not read the reply",
-}
-"""Why a connection does not end, by its state."""
-
 
 @dataclass(frozen=True, slots=True)
 class TcpConnection:
@@ -214,7 +208,8 @@ class TcpServer:
 
         """
         number = connection if isinstance(connection, int) else connection.number
-        if not 1 <= number <= (accepted := self.stats.accepted):
+        accepted = self.stats.accepted
+        if not 1 <= number <= accepted:
             raise ValueError(f"there is no connection {number!r}: {self.url} has accepted {accepted}")
         found = next((live for live in self._server.connections() if live.number == number), None)
         if found is None:
@@ -233,10 +228,12 @@ class TcpServer:
             `TcpServerWarning`. 0 sets no limit.
 
         """
-        before = {f"{live.number} {live.peer}": live for live in self._server.connections()}
+        stats = {f"{live.number} {live.peer}": live.stats for live in self._server.connections()}
         for name in self._server.stop(timeout):
-            state = before[name].stats.state if name in before else None
-            self._cut.append(f"connection {name} had to be cut after {timeout:g} s{_OBSTACLES.get(state, '')}")
+            # A connection is kept by its handler, or by a peer that does not take its reply.
+            in_handler = name in stats and stats[name].state == ConnectionState.HANDLING
+            why = "its handler had not returned" if in_handler else "its peer did not read its reply"
+            self._cut.append(f"connection {name.replace(' ', ' from ')} had to be cut after {timeout:g} s: {why}")
         self._stopped.set()
 
     def close(self) -> list[str]:
