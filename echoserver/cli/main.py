@@ -16,7 +16,7 @@ _SUMMARIES = {
     "config": "Print the effective configuration as TOML.",
     "handlers": "List the handlers and their options.",
     "healthcheck": "Exit 0 if the server answers, else 1.",
-    "serve": "Serve until SIGTERM, SIGINT or SIGHUP.",
+    "serve": "Serve until SIGTERM or SIGINT.",
 }
 
 

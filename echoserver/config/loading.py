@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 from echoserver.config.schema import ServerConfig, options
 from echoserver.config.values import shown
 from echoserver.errors import ConfigError
+from echoserver.net.endpoint import TcpEndpoint
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -78,9 +79,25 @@ def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[s
             problem = f"can't be combined with {_where(key, origins)}; write that as tcp://HOST:PORT"
             raise ConfigError(problem, key="listen", origin=_where("listen", origins))
     try:
-        return LoadedConfig(ServerConfig(**values), origins)
+        config = ServerConfig(**values)
     except ConfigError as error:  # each value is allowed, but two of them conflict
         raise _located(error, origins) from None
+    _check_effect(flags, config)
+    return LoadedConfig(config, origins)
+
+
+def _check_effect(flags: Mapping[str, object], config: ServerConfig) -> None:
+    """Refuse flags that do nothing: a server without TLS must not be taken for one with TLS.
+
+    In a file or in the environment, which several servers may share, they are no mistake.
+    """
+    over_tls = any(isinstance(endpoint, TcpEndpoint) and endpoint.tls for endpoint in config.endpoints)
+    proxied = any(endpoint.proxy for endpoint in config.endpoints)
+    for key in flags:
+        if not over_tls and (key.startswith("tls_") or key == "handshake_timeout"):
+            raise ConfigError("has no effect without an endpoint such as --listen tls://HOST:PORT", origin=flag_of(key))
+        if not proxied and key.startswith("proxy_"):
+            raise ConfigError("has no effect without ?proxy=require at the end of a --listen", origin=flag_of(key))
 
 
 def _located(error: ConfigError, origins: Mapping[str, str]) -> ConfigError:

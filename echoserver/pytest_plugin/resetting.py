@@ -17,7 +17,8 @@ def reset_now(connection: Connection) -> bool:
     is made to mean something else, which closes the socket, and goes on belonging to the connection.
     """
 
-    def shut(transport: Transport) -> None:
+    def shut() -> None:
+        transport = connection.transport
         transport.reset_on_close()
         # A call that waits keeps the socket open. One that receives is woken by shutting the reading side, of which
         # the peer learns nothing. One that sends is woken by shutting both, and then the end of the stream waits behind
