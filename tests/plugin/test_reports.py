@@ -61,7 +61,14 @@ def test_taken(tcp_server):
 
 
 def test_the_log_of_the_server_is_shown_with_a_test_that_fails(runs: Runs):
-    source = "\n\ndef test_it(tcp_server):\n    provoke(tcp_server(Shy))\n    raise AssertionError\n"
+    source = """
+
+def test_it(tcp_server):
+    server = tcp_server(Shy)
+    provoke(server)
+    server.stop()
+    raise AssertionError
+"""
     result = runs(FAILING + source, "--log-level=INFO")
     assert outcomes(result)["failed"] == 1
     text = text_of(result)
