@@ -22,9 +22,11 @@ def install(folder: Path) -> None:
     (metadata / "METADATA").write_text("Metadata-Version: 2.1\nName: echoserver\nVersion: 0.0.0\n")
     lines = [f"{name} = {target}\n" for name, target in PROJECT["entry-points"]["pytest11"].items()]
     (metadata / "entry_points.txt").write_text("[pytest11]\n" + "".join(lines))
-    # What pytest marks for the rewriting of assertions.
-    modules = [path.relative_to(ROOT) for path in sorted((ROOT / "echoserver").rglob("*.py"))]
-    (metadata / "RECORD").write_text("".join(f"{module},,\n" for module in modules))
+    # Of such a distribution pytest wants to rewrite the assertions, in all packages that it has.
+    packages = [ROOT / "echoserver", ROOT / "client" / "echoclient"]
+    for package in packages:
+        (folder / package.name).symlink_to(package)
+    (metadata / "RECORD").write_text("".join(f"{package.name}/__init__.py,,\n" for package in packages))
 
 
 class Runs:
@@ -34,7 +36,7 @@ class Runs:
         self.pytester = pytester
         site = pytester.mkdir("site")
         install(site)
-        path = [str(site), str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+        path = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
         for name in [name for name in os.environ if name.startswith(("PYTEST_ADDOPTS", "PYTHONWARNINGS"))]:
             monkeypatch.delenv(name)

@@ -65,7 +65,7 @@ def test_its_marker_option_and_fixtures_are_documented_in_pytest(runs: Runs):
 def test_it_breaks_no_program_that_runs_pytest_after_loading_echoserver(runs: Runs):
     runs.pytester.makepyfile(test_it="def test_it(echo_server):\n    pass\n")
     code = (
-        "import echoserver.server, pytest, sys;"
+        "import echoserver.server, echoclient, pytest, sys;"
         "sys.exit(pytest.main(['-p', 'no:cacheprovider', '-W', 'error', 'test_it.py']))"
     )
     assert outcomes(runs.pytester.run(sys.executable, "-c", code)) == {"passed": 1}
