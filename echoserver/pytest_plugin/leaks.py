@@ -44,7 +44,7 @@ class LeakCheck:
 
     @pytest.hookimpl(hookwrapper=True)
     def pytest_fixture_setup(self, fixturedef: pytest.FixtureDef[object]) -> Iterator[None]:
-        """Leave out what a fixture makes that outlives the test."""
+        """Leave out what a fixture makes that outlives the test, and what the threads make that it starts."""
         watch = self._watch
         if watch is None or watch.exempt or fixturedef.scope == "function":
             yield
@@ -52,6 +52,7 @@ class LeakCheck:
         watch.exempt = True
         yield
         watch.exempt = False
+        watch.exempt_threads()
 
     # Not called for a test that has failed or was skipped: the exception keeps its variables, and so its sockets.
     @pytest.hookimpl(trylast=True)

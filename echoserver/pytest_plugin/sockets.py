@@ -100,8 +100,8 @@ class WatchedSocket:
 class SocketWatch:
     """Notes the TCP sockets that are made from `start` to `stop`.
 
-    Not noted are those that a listener accepts, which belong to a server; those of threads that ran before, which the
-    test did not start; and those made while `exempt` is true.
+    Not noted are those that a listener accepts, which belong to a server; those of threads that ran at the start, which
+    the test has not started; and those made while `exempt` is true.
     """
 
     def __init__(self) -> None:
@@ -116,9 +116,13 @@ class SocketWatch:
 
     def start(self) -> None:
         """Begin, in the thread that runs the test."""
-        self._others = {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        self.exempt_threads()
         self._active = True
         self._replace_methods()
+
+    def exempt_threads(self) -> None:
+        """Note nothing that the threads make which run now, except this one."""
+        self._others |= {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
 
     def stop(self) -> None:
         """End, and forget all sockets."""

@@ -43,9 +43,14 @@ class Runs:
 
     def __call__(self, source: str, *arguments: str) -> pytest.RunResult:
         """Return how the tests in this source went."""
-        self.pytester.makepyfile(test_it=source)
-        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", *arguments, "test_it.py"]
-        return self.pytester.run(*command, timeout=2 * PATIENCE)
+        return self.files({"it": source}, *arguments)
+
+    def files(self, sources: dict[str, str], *arguments: str) -> pytest.RunResult:
+        """Return how the tests in several files went, each named `test_`, followed by its key."""
+        self.pytester.makepyfile(**{f"test_{name}": source for name, source in sources.items()})
+        # Where it is installed, pytest-asyncio warns in each run that is not configured for it. `-p asyncio` loads it.
+        command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "-p", "no:asyncio", *arguments]
+        return self.pytester.run(*command, *(f"test_{name}.py" for name in sources), timeout=2 * PATIENCE)
 
 
 def outcomes(result: pytest.RunResult) -> dict[str, int]:

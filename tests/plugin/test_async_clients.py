@@ -105,7 +105,7 @@ def check(result: pytest.RunResult) -> None:
 
 def test_pytest_asyncio(runs: Runs):
     pytest.importorskip("pytest_asyncio")
-    check(runs(ASYNCIO, "-o", "asyncio_default_fixture_loop_scope=function"))
+    check(runs(ASYNCIO, "-p", "asyncio", "-o", "asyncio_default_fixture_loop_scope=function"))
 
 
 def test_anyio(runs: Runs):

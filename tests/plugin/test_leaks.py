@@ -10,13 +10,13 @@ from plugin.kit import Runs, outcomes, text_of
 
 pytest_plugins = ["pytester"]
 
-# Each test is alone in its process, so that what it leaves behind concerns no other.
 START = """
 import asyncio
 import gc
 import socket
 import socketserver
 import threading
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -30,11 +30,11 @@ def connect(server):
 """
 
 GUILTY = {
-    "a socket": """
+    "a_socket": """
 def test_it(echo_server):
     kept.append(connect(echo_server))
 """,
-    "a socket of a function-scoped fixture": """
+    "a_socket_of_a_function_scoped_fixture": """
 @pytest.fixture
 def client(echo_server):
     kept.append(connect(echo_server))
@@ -42,24 +42,24 @@ def client(echo_server):
 def test_it(client):
     pass
 """,
-    "a socket that another thread makes": """
+    "a_socket_that_another_thread_makes": """
 def test_it(echo_server):
     thread = threading.Thread(target=lambda: kept.append(connect(echo_server)))
     thread.start()
     thread.join()
 """,
-    "a socket that the server has closed": """
+    "a_socket_that_the_server_has_closed": """
 def test_it(echo_server):
     kept.append(connect(echo_server))
     echo_server.stop()
     assert kept[0].recv(1) == b""
 """,
-    "a duplicate": """
+    "a_duplicate": """
 def test_it(echo_server):
     with connect(echo_server) as client:
         kept.append(client.dup())
 """,
-    "an asyncio transport": """
+    "an_asyncio_transport": """
 def test_it(echo_server):
     async def run():
         loop = asyncio.get_running_loop()
@@ -67,7 +67,7 @@ def test_it(echo_server):
 
     asyncio.run(run())
 """,
-    "a stream of a loop that goes on": """
+    "a_stream_of_a_loop_that_goes_on": """
 def test_it(echo_server):
     loop = asyncio.new_event_loop()
     kept.append(loop)
@@ -76,7 +76,7 @@ def test_it(echo_server):
 }
 
 INNOCENT = {
-    "closed sockets": """
+    "closed_sockets": """
 def test_it(echo_server):
     with connect(echo_server) as client, socket.fromfd(client.fileno(), client.family, client.type) as other:
         assert client.fileno() != other.fileno()
@@ -86,7 +86,7 @@ def test_it(echo_server):
     file.close()
     kept.append(client)
 """,
-    "a socket that a fixture closes": """
+    "a_socket_that_a_fixture_closes": """
 @pytest.fixture
 def client(echo_server):
     client = connect(echo_server)
@@ -96,7 +96,7 @@ def client(echo_server):
 def test_it(client):
     pass
 """,
-    "a socket that was made by a fixture of the module, which this test is the first to use": """
+    "a_socket_that_was_made_by_a_fixture_of_the_module_which_this_test_is_the_first_to_use": """
 @pytest.fixture(scope="module")
 def listener():
     with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname(), 10):
@@ -105,7 +105,7 @@ def listener():
 def test_it(listener):
     pass
 """,
-    "the sockets that a server of the module accepts": """
+    "the_sockets_that_a_server_of_the_module_accepts": """
 class Server(socketserver.ThreadingTCPServer):
     daemon_threads = True
 
@@ -127,17 +127,28 @@ def test_it(server):
         client.sendall(b"x")
         assert client.recv(1) == b""
 """,
-    "an event loop, and a pair of sockets": """
+    "a_socket_of_a_thread_that_a_fixture_of_the_module_has_started": """
+@pytest.fixture(scope="module")
+def background():
+    with ThreadPoolExecutor(1) as pool, socket.create_server(("127.0.0.1", 0)) as listener:
+        pool.submit(threading.get_ident).result()
+        yield pool, listener.getsockname()
+
+def test_it(background):
+    pool, address = background
+    kept.append(pool.submit(socket.create_connection, address, 10).result())
+""",
+    "an_event_loop_and_a_pair_of_sockets": """
 def test_it(echo_server):
     kept.append(asyncio.new_event_loop())
     kept.append(socket.socketpair())
 """,
-    "the servers of the test and their addresses": """
+    "the_servers_of_the_test_and_their_addresses": """
 def test_it(tcp_server):
     server = tcp_server()
     kept.append((server, server.refused_address()))
 """,
-    "streams of asyncio that are closed": """
+    "streams_of_asyncio_that_are_closed": """
 def test_it(echo_server):
     async def run():
         reader, writer = await asyncio.open_connection(*echo_server.address)
@@ -149,11 +160,11 @@ def test_it(echo_server):
 
     asyncio.run(run())
 """,
-    "a datagram socket": """
+    "a_datagram_socket": """
 def test_it():
     kept.append(socket.socket(type=socket.SOCK_DGRAM))
 """,
-    "a test that is exempt": """
+    "a_test_that_is_exempt": """
 @pytest.mark.tcp_leaks(False)
 def test_it(echo_server):
     kept.append(connect(echo_server))
@@ -161,34 +172,34 @@ def test_it(echo_server):
 }
 
 
-@pytest.mark.parametrize("source", GUILTY.values(), ids=GUILTY)
-def test_who_leaves_this_open_is_accused(runs: Runs, source):
-    result = runs(START + source)
-    assert outcomes(result) == {"passed": 1, "errors": 1}
-    assert (
-        "test_it left 1 TCP socket open:\n  127.0.0.1:N -> 127.0.0.1:N, 0 bytes sent, 0 received, made at\n"
-        in text_of(result)
-    )
-    assert re.search(r"\n    \S*test_it.py:\d+ in \S+\n      \S", text_of(result))
+def run(runs: Runs, group: dict[str, str], *arguments: str) -> pytest.RunResult:
+    return runs.files({name: START + source for name, source in group.items()}, *arguments)
 
 
-@pytest.mark.parametrize("source", INNOCENT.values(), ids=INNOCENT)
-def test_who_leaves_this_is_not_accused(runs: Runs, source):
-    result = runs(START + source)
-    assert outcomes(result) == {"passed": 1}
+def test_who_leaves_a_connection_open_is_accused(runs: Runs):
+    result = run(runs, GUILTY)
+    assert outcomes(result) == {"passed": len(GUILTY), "errors": len(GUILTY)}
+    accusation = "test_it left 1 TCP socket open:\n  127.0.0.1:N -> 127.0.0.1:N, 0 bytes sent, 0 received, made at\n"
+    assert text_of(result).count(accusation) == len(GUILTY)
+    for name in GUILTY:
+        assert re.search(rf"\n    \S*/test_{name}.py:\d+ in \S+\n      \S", text_of(result))
+
+
+def test_nobody_else_is_accused(runs: Runs):
+    assert outcomes(run(runs, INNOCENT)) == {"passed": len(INNOCENT)}
 
 
 COLLECTED = {
-    "a local variable": """
+    "a_local_variable": """
 def test_it(echo_server):
     client = connect(echo_server)
 """,
-    "a cycle": """
+    "a_cycle": """
 def test_it(echo_server):
     client = [connect(echo_server)]
     client.append(client)
 """,
-    "a stream of asyncio": """
+    "a_stream_of_asyncio": """
 def test_it(echo_server):
     async def run():
         reader, writer = await asyncio.open_connection(*echo_server.address)
@@ -198,13 +209,15 @@ def test_it(echo_server):
 }
 
 
-@pytest.mark.parametrize("source", COLLECTED.values(), ids=COLLECTED)
-def test_what_the_garbage_collector_closes_is_a_warning(runs: Runs, source):
-    result = runs(START + source)
-    assert outcomes(result) == {"passed": 1, "warnings": 1}
-    assert re.search(r"test_it.py:\d+: UnclosedSocketWarning: test_it left a TCP socket to the", text_of(result))
+def test_what_the_garbage_collector_closes_is_a_warning(runs: Runs):
+    result = run(runs, COLLECTED)
+    assert outcomes(result) == {"passed": len(COLLECTED), "warnings": len(COLLECTED)}
+    for name in COLLECTED:
+        assert re.search(
+            rf"test_{name}.py:\d+: UnclosedSocketWarning: test_it left a TCP socket to the", text_of(result)
+        )
     only_ours = "error::echoserver.pytest_plugin.UnclosedSocketWarning"
-    assert outcomes(runs(START + source, "-W", only_ours)) == {"passed": 1, "errors": 1}
+    assert outcomes(run(runs, COLLECTED, "-W", only_ours)) == {"passed": len(COLLECTED), "errors": len(COLLECTED)}
 
 
 def test_the_accusation_says_what_was_moved_and_lists_all(runs: Runs):
@@ -242,8 +255,8 @@ def test_skipped(echo_server):
 def test_one_option_checks_all_tests(runs: Runs):
     source = (
         START.replace("pytestmark", "unused")
-        + GUILTY["a socket"]
-        + INNOCENT["a test that is exempt"].replace("it(", "that(")
+        + GUILTY["a_socket"]
+        + INNOCENT["a_test_that_is_exempt"].replace("it(", "that(")
     )
     assert outcomes(runs(source)) == {"passed": 2}
     runs.pytester.makeini("[pytest]\ntcp_leaks = true\n")

@@ -55,7 +55,7 @@ def test_the_leak_is_reported_as_shown(runs: Runs):
 
 def test_the_asynchronous_test_passes(runs: Runs):
     pytest.importorskip("pytest_asyncio")
-    arguments = ("-W", "error", "-o", "asyncio_default_fixture_loop_scope=function")
+    arguments = ("-p", "asyncio", "-W", "error", "-o", "asyncio_default_fixture_loop_scope=function")
     assert outcomes(runs(EXAMPLES["test_async.py"], *arguments)) == {"passed": 1}
 
 
