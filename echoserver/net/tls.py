@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from echoserver.net import kernel
@@ -42,6 +43,8 @@ class TlsTransport:
     )
 
     can_splice = False
+    has_faults = False
+    log_facts: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, received: bytes = b"") -> None:
         self.sock = sock

@@ -46,7 +46,7 @@ class Parts:
         self.metrics, self.registry, self.mode = Metrics(), ConnectionRegistry(), FakeMode()
         config = ServerConfig(max_connections=1, **options)
         self.admission = Admission(config, self.metrics, self.registry)
-        recipe = Recipe(find_handler("echo", {}), None, config)
+        recipe = Recipe(find_handler("echo", {}), None, config, Metrics())
         self.lifecycle = Lifecycle(recipe, self.metrics, log.logger)
         self.lifecycle.mode = self.mode
 
