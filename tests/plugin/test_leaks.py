@@ -138,6 +138,28 @@ def test_it(background):
     pool, address = background
     kept.append(pool.submit(socket.create_connection, address, 10).result())
 """,
+    "what_a_server_of_the_module_accepts_in_this_thread": """
+@pytest.fixture(scope="module")
+def server():
+    def greet(reader, writer):
+        writer.write(b"x")
+        kept.append(writer)
+
+    loop = asyncio.new_event_loop()
+    server = loop.run_until_complete(asyncio.start_server(greet, "127.0.0.1", 0))
+    yield loop, server.sockets[0].getsockname()
+    server.close()
+
+def test_it(server):
+    async def run(address):
+        reader, writer = await asyncio.open_connection(*address)
+        assert await reader.read(1) == b"x"
+        writer.close()
+        await writer.wait_closed()
+
+    loop, address = server
+    loop.run_until_complete(run(address))
+""",
     "an_event_loop_and_a_pair_of_sockets": """
 def test_it(echo_server):
     kept.append(asyncio.new_event_loop())
