@@ -46,9 +46,11 @@ def test_a_socket_is_described_after_its_connection_was_reset(watch: SocketWatch
         while not served.recv(1, socket.MSG_PEEK):
             pass
         served.close()
-        with client, pytest.raises(ConnectionResetError):
-            client.recv(1)
         _, noted = watch.sockets()
-        assert noted.describe() == "a socket"  # closed
-        assert not noted.is_open
-        assert not noted.collected
+        with client:
+            with pytest.raises(ConnectionResetError):
+                client.recv(1)
+            assert noted.describe() == f"127.0.0.1:{client.getsockname()[1]}, not connected"
+            assert noted.is_open
+        assert noted.describe() == "a socket"
+        assert (noted.is_open, noted.collected) == (False, False)

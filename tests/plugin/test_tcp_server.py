@@ -206,7 +206,7 @@ def test_faults_are_options_of_the_server(tcp_server: TcpServerFactory):
     config = tcp_server(faults=["reset@10%", "delay=5ms"])._server.config
     assert ([str(rule) for rule in config.fault], config.fault_seed) == (["reset@10%", "delay=5ms"], 1)
     assert tcp_server(faults=["reset"], fault_seed=7)._server.config.fault_seed == 7
-    with pytest.raises(ConfigError, match="fault: .*nonsense"):
+    with pytest.raises(ConfigError, match=r"fault: .*nonsense"):
         tcp_server(faults=["nonsense"])
 
 
