@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from echoserver.pytest_plugin.leaks import LeakCheck
 from echoserver.pytest_plugin.sockets import SocketWatch
 
 
@@ -54,3 +55,12 @@ def test_a_socket_is_described_after_its_connection_was_reset(watch: SocketWatch
             assert noted.is_open
         assert noted.describe() == "a socket"
         assert (noted.is_open, noted.collected) == (False, False)
+
+
+def test_nothing_stays_replaced_where_a_test_is_run_again_before_it_is_over():
+    original = socket.socket.detach
+    check = LeakCheck()
+    check.start()
+    check.start()
+    check.pytest_runtest_logfinish()
+    assert socket.socket.detach is original
