@@ -6,17 +6,12 @@ import os
 import re
 import sys
 import tomllib
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
 from support import PATIENCE, ROOT
 
-needs_faults = pytest.mark.skipif(
-    find_spec("echoserver.faults.transport") is None,
-    reason="the server reads rules of faults, and does not act on them",
-)
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from echoserver.pytest_plugin import TcpServer, TcpServerFactory
-from plugin.kit import Runs, needs_faults, outcomes
+from plugin.kit import Runs, outcomes
 from support import ROOT
 
 pytest_plugins = ["pytester"]
@@ -31,7 +31,6 @@ def names(first_header: str) -> list[str]:
     return [name for row in table.splitlines() for name in re.findall(r"`(\w+)[^`]*`", row.split("|")[1])]
 
 
-@needs_faults
 def test_the_tests_of_the_retrying_client_pass(runs: Runs):
     command, *output = shown("console").splitlines()
     assert command == "$ pytest -q test_retrying.py"

@@ -11,7 +11,6 @@ import pytest
 from echoserver import Handler
 from echoserver.errors import ConfigError
 from echoserver.pytest_plugin import TcpServer, TcpServerFactory
-from plugin.kit import needs_faults
 from support import PATIENCE
 
 Connect = Callable[[TcpServer], socket.socket]
@@ -210,7 +209,6 @@ def test_faults_are_options_of_the_server(tcp_server: TcpServerFactory):
         tcp_server(faults=["nonsense"])
 
 
-@needs_faults
 def test_faults_happen(tcp_server: TcpServerFactory, connect: Connect, mode):
     server = tcp_server(faults=["reset@#2"], mode=mode)
     first, second = connect(server), connect(server)
