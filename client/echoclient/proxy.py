@@ -66,6 +66,12 @@ def parse_source(text: str) -> Address:
     return address
 
 
+def format_source(source: Address) -> str:
+    """Write an address as `parse_source` reads it."""
+    host, port = source
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def encode_v1(source: Address, destination: Address) -> bytes:
     """Return the header of version 1, one line of text.
 
