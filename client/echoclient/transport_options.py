@@ -32,7 +32,7 @@ def _file(flag: str, text: str) -> Callable[[F], F]:
     return click.option(flag, type=click.Path(), default="", metavar="FILE", help=text)
 
 
-_OPTIONS: tuple[Callable[[F], F], ...] = (
+OPTIONS: tuple[Callable[[F], F], ...] = (
     _file("--tls-ca", "Trust the authorities in this PEM file, not the system's."),
     _file("--tls-cert", "Present the certificate in this PEM file."),
     _file("--tls-key", "Its private key, if that is in a file of its own."),
@@ -73,7 +73,7 @@ def transport_options(command: F) -> F:
         return command(target=target, **rest)
 
     decorated: Callable[..., object] = with_transport
-    for option in reversed(_OPTIONS):
+    for option in reversed(OPTIONS):
         decorated = option(decorated)
     return cast("F", decorated)
 
