@@ -58,8 +58,8 @@ def cli() -> None:
     9443. unix:/path is a unix socket.
 
     Exit status: 0 for success; 1 for a failure, with one line on standard
-    error that has the word REFUSED, TIMEOUT, DNS, RESET, CLOSED, DIFFERS, TLS
-    or OTHER; 2 for bad usage; 130 after Ctrl-C.
+    error that has the word REFUSED, TIMEOUT, DNS, RESET, CLOSED, CORRUPT,
+    DIFFERS, TLS or OTHER; 2 for bad usage; 130 after Ctrl-C.
     """
 
 

@@ -30,6 +30,18 @@ class ClientError(Exception):
         """Return the same error with more detail, for instance how many bytes had been exchanged."""
         return type(self)(f"{self.detail}; {more}")
 
+    def after(self, received: int, due: int) -> ClientError:
+        """Return the same error with how many bytes of replies had arrived, of those that were due."""
+        return self.adding(f"received {received} of {due} bytes")
+
+
+class _EndedError(ClientError):
+    """The connection ended while more was due."""
+
+    def after(self, received: int, due: int) -> ClientError:
+        """Return the same error with how many bytes of replies had arrived, of those that were due."""
+        return type(self)(f"{self.detail} after {received} of {due} bytes")
+
 
 class RefusedError(ClientError):
     """No server listens at the target."""
@@ -49,16 +61,28 @@ class ResolveError(ClientError):
     word = "DNS"
 
 
-class ResetError(ClientError):
+class ResetError(_EndedError):
     """The peer reset the connection (it sent a RST)."""
 
     word = "RESET"
 
 
-class ClosedError(ClientError):
+class ClosedError(_EndedError):
     """The peer closed the connection in order, but before the exchange was complete."""
 
     word = "CLOSED"
+
+
+class DiffersError(ClientError):
+    """A reply is not what was expected."""
+
+    word = "DIFFERS"
+
+
+class CorruptError(ClientError):
+    """A reply has the expected length, and most of its bytes are right, but not all."""
+
+    word = "CORRUPT"
 
 
 class TlsError(ClientError):

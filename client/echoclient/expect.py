@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,10 +14,21 @@ _ROW = 16
 
 @dataclass(frozen=True)
 class Difference:
-    """How a reply differs from the expected one: ``what`` in one line, ``evidence`` in several."""
+    """How a reply differs from the expected one.
+
+    Attributes:
+        what: it, in one line.
+        evidence: the bytes of both, in several lines.
+        offset: the first byte that differs or is missing on one side.
+        corrupt_at: the first wrong byte, if the length and most of the bytes are right; otherwise the reply is another.
+        cut_at: the length of the reply, if it is the beginning of the expected one.
+    """
 
     what: str
     evidence: tuple[str, ...] = ()
+    offset: int = 0
+    corrupt_at: int | None = None
+    cut_at: int | None = None
 
 
 # Called with what was sent and what was received.
@@ -56,13 +68,18 @@ def compare(expected: bytes, reply: bytes) -> Difference | None:
     if expected == reply:
         return None
     offset = _common_prefix(expected, reply)
+    corrupt_at = cut_at = None
     if offset == len(reply):
         what = f"the reply ends at offset {offset}, {len(expected) - offset} bytes too early"
+        cut_at = offset
     elif offset == len(expected):
         what = f"the reply has {len(reply) - offset} bytes too many, from offset {offset}"
     else:
         what = f"the reply differs at offset {offset}"
-    return Difference(what, (_row("expected", expected, offset), _row("received", reply, offset)))
+        if len(expected) == len(reply) and 2 * sum(map(operator.ne, expected, reply)) < len(reply):
+            corrupt_at = offset
+    evidence = (_row("expected", expected, offset), _row("received", reply, offset))
+    return Difference(what, evidence, offset, corrupt_at, cut_at)
 
 
 def _common_prefix(one: bytes, other: bytes) -> int:

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 @transport_options
 def ping(
     target: Target, count: int | None, interval: float, size: int, as_json: bool, timeout: float, wait: float
-) -> int:
+) -> None:
     """Measure round-trip times, as ping does.
 
     Messages of SIZE bytes are sent over one connection at a steady rate,
@@ -67,7 +67,9 @@ def ping(
         try:
             pinger.run(count, interrupt)
         except ClientError as broken:
-            error = broken.adding(session.traffic())
+            error = broken.after(session.bytes_in, size * pinger.stats.sent)
+        else:
+            error = pinger.failure()
     stats = pinger.stats
     if as_json:
         settings: dict[str, object] = {
@@ -83,7 +85,6 @@ def ping(
         click.echo(f"\n--- {target} ping statistics ---\n{stats}")
     if error is not None:
         raise error
-    return 0 if stats.clean else 1
 
 
 def _drop(_: str) -> None:

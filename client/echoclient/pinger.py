@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from echoclient.display import format_milliseconds
 from echoclient.duplex import Duplex
 from echoclient.durations import Deadline, format_duration
-from echoclient.errors import ClosedError
+from echoclient.errors import ClientError, ClosedError, CorruptError, DiffersError, TimedOutError
 from echoclient.expect import compare
 
 if TYPE_CHECKING:
@@ -115,6 +115,19 @@ class Pinger:
         self._waiting: deque[tuple[int, float]] = deque()  # (sequence number, time of sending), oldest first
         self._overdue = 0  # the highest sequence number reported as overdue
         self._received = bytearray()
+        self._corrupt_at: int | None = None  # the first wrong byte of all replies
+
+    def failure(self) -> ClientError | None:
+        """Return what went wrong in a run whose connection held; None if every reply was right."""
+        stats, target = self.stats, self._session.target
+        if self._corrupt_at is not None:
+            return CorruptError(f"{target}: at {self._corrupt_at}")
+        if stats.lost:
+            late = TimedOutError(f"{target}: {stats.lost} of {stats.sent} replies did not come")
+            return late.after(self._session.bytes_in, self._size * stats.sent)
+        if stats.stray_bytes:
+            return DiffersError(f"{target}: received {stats.stray_bytes} bytes too many")
+        return None
 
     def run(self, count: int | None, interrupt: Interrupt) -> None:
         """Ping ``count`` times, or until ``interrupt``.
@@ -164,6 +177,8 @@ class Pinger:
                 took = format_milliseconds(now - sent)
                 self._report(f"{self._size} bytes from {self._session.peer}: seq={sequence} time={took}")
             else:
+                if self._corrupt_at is None:
+                    self._corrupt_at = (sequence - 1) * self._size + difference.offset
                 self.stats.damaged += 1
                 self._report(f"damaged reply from {self._session.peer}: seq={sequence} {difference.what}")
         if not self._waiting:

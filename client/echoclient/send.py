@@ -9,8 +9,8 @@ import click
 
 from echoclient.duplex import Duplex
 from echoclient.durations import Deadline, format_duration
-from echoclient.errors import ClientError, ClosedError, TimedOutError
-from echoclient.expect import Expectation, parse_expectation
+from echoclient.errors import ClientError, ClosedError, CorruptError, DiffersError, TimedOutError
+from echoclient.expect import Difference, Expectation, parse_expectation
 from echoclient.options import examples, say, target_option, time_options
 from echoclient.session import Session, connect
 from echoclient.transport_options import transport_options
@@ -19,12 +19,6 @@ if TYPE_CHECKING:
     from typing import BinaryIO
 
     from echoclient.target import Target
-
-
-class DiffersError(ClientError):
-    """The reply is not what was expected."""
-
-    word = "DIFFERS"
 
 
 def _expectation_value(text: str) -> Expectation:
@@ -82,6 +76,9 @@ def send(
         try:
             exchange(session, request, reply, timeout)
         except ClientError as error:
+            difference = expect(request, bytes(reply))
+            if difference and difference.cut_at is not None and session.bytes_out == len(request):
+                raise error.after(len(reply), len(request)) from error
             raise error.adding(session.traffic()) from error
         finally:
             click.echo(bytes(reply), nl=False)
@@ -89,7 +86,15 @@ def send(
     if difference is not None:
         for line in difference.evidence:
             click.echo(line, err=True)
-        raise DiffersError(f"{target}: {difference.what}")
+        raise _error_of(difference, target, len(request))
+
+
+def _error_of(difference: Difference, target: Target, due: int) -> ClientError:
+    if difference.corrupt_at is not None:
+        return CorruptError(f"{target}: at {difference.corrupt_at}")
+    if difference.cut_at is not None:
+        return ClosedError(f"{target}: the server ended the connection").after(difference.cut_at, due)
+    return DiffersError(f"{target}: {difference.what}")
 
 
 def exchange(session: Session, request: bytes, reply: bytearray, timeout: float) -> None:

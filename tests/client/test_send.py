@@ -59,7 +59,7 @@ def test_one_wrong_byte_is_found_and_shown(serve):
     assert result.stderr.decode().splitlines() == [
         "  expected  000f4240  61 62 63 64 65 66 67 68  61 62 63 64 65 66 67 68  |abcdefghabcdefgh|",
         "  received  000f4240  61 62 63 44 65 66 67 68  61 62 63 64 65 66 67 68  |abcDefghabcdefgh|",
-        f"echoclient: DIFFERS 127.0.0.1:{peer.port}: the reply differs at offset 1000003",
+        f"echoclient: CORRUPT 127.0.0.1:{peer.port}: at 1000003",
     ]
 
 

@@ -172,7 +172,11 @@ class ConnectionPool:
 
     def fail_with(self, connection: Connection, error: OSError) -> None:
         """Give a connection up because of what a system call on it raised."""
-        self._fail(connection, *faults.kind_of(error))
+        connection.settle()
+        kind, detail = faults.kind_of(error)
+        if connection.partial:
+            detail += f" after {connection.partial} of {connection.flight[0].size} bytes of a reply"
+        self._fail(connection, kind, detail)
 
     def fail_wrong(self, connection: Connection, wrong: WrongReplyError) -> None:
         """Give a connection up because the server sent something other than the reply."""

@@ -178,5 +178,4 @@ class Stream:
             detail = f"expected byte 0x{expected:02x}, got 0x{data[index]:02x}"
             raise WrongReplyError(self.offset + index, detail, corrupt=True)
         if len(data) > due:
-            detail = f"{len(data) - due} bytes more were received than sent"
-            raise WrongReplyError(self.offset + due, detail, corrupt=False)
+            raise WrongReplyError(self.offset + due, "more bytes were received than sent", corrupt=False)
