@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import re
+import select
 import socket
+import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,26 +22,28 @@ SECTION = re.compile(r"(?<=<!-- python docs/show_faults.py --write -->\n).*?(?=<
 # Seconds: how long the peer waits for what comes at once, and what is a defect.
 _QUIET, _PATIENCE = 0.1, 10.0
 _SEVERAL = bytes(4000)
+_STILL_THERE = ((_SEVERAL, 4000), (b"", 0), (b"still there?", 0))
 
 
 @dataclass(frozen=True)
 class Exchange:
-    """A rule and what the peer sends to show it, each with how many bytes it waits for; 0 is for a while, whatever comes."""
+    """A rule, and what the peer does to show it."""
 
     rule: str
     steps: tuple[tuple[bytes, int], ...]
+    """What it sends, each with how many bytes it waits for then; 0 stands for whatever comes in a moment."""
     shown: bool = False
     """Whether the transcript has the bytes themselves."""
 
 
 EXCHANGES = (
     Exchange("delay=50ms", ((b"hello", 5),)),
-    Exchange("throttle=20kB/s", ((_SEVERAL, 4000),)),
+    Exchange("throttle=20kB/s", ((_SEVERAL[:2000], 2000),)),
     Exchange("slice=1000..1500,20ms", ((_SEVERAL, 4000),)),
     Exchange("stall=300ms@byte 1000", ((_SEVERAL, 4000),)),
     Exchange("reset@byte 1000", ((_SEVERAL, 4000),)),
-    Exchange("close@byte 1000", ((_SEVERAL, 4000),)),
-    Exchange("halfclose@byte 1000", ((_SEVERAL, 4000), (b"still here?", 0))),
+    Exchange("close@byte 1000", _STILL_THERE),
+    Exchange("halfclose@byte 1000", _STILL_THERE),
     Exchange("corrupt@byte 2", ((b"hello", 5),), shown=True),
     Exchange("drop@msg 1", ((b"one", 0), (b"three", 5)), shown=True),
     Exchange("duplicate@msg 1", ((b"hello", 10),), shown=True),
@@ -65,16 +69,27 @@ class Peer:
                 if data and self._usable:
                     self._socket.sendall(data)
                     self._note(">", self._bytes(data))
-                self._receive(awaited, _PATIENCE if awaited else _QUIET)
+                if self._open:
+                    self._receive(awaited)
+                elif self._usable:
+                    self._watch()
             if self._usable:
                 self._socket.shutdown(socket.SHUT_WR)
                 self._note(">", "FIN")
-                self._receive(1 << 20, _PATIENCE if self._open else _QUIET)
+                self._receive(sys.maxsize)
 
-    def _receive(self, awaited: int, limit: float) -> None:
-        """Receive until ``awaited`` bytes have come (0: any number), a side has ended or ``limit`` seconds have passed."""
-        got, until = 0, time.monotonic() + limit
-        while self._usable and (self._open or not awaited) and (not awaited or got < awaited):
+    def _watch(self) -> None:
+        """Wait for a moment whether an RST follows the end of the server's side, which a receive would not show."""
+        poll = select.poll()
+        poll.register(self._socket, 0)
+        if poll.poll(1000 * _QUIET):
+            self._usable = False
+            self._note("<", "RST")
+
+    def _receive(self, awaited: int) -> None:
+        """Receive until ``awaited`` bytes have come or the server has ended its side; if 0 are, for a moment."""
+        got, until = 0, time.monotonic() + (_PATIENCE if awaited else _QUIET)
+        while self._open and (not awaited or got < awaited):
             left = until - time.monotonic()
             if left <= 0:
                 return
@@ -88,9 +103,8 @@ class Peer:
                 self._note("<", "RST")
                 return
             if not data:
-                if self._open:
-                    self._note("<", "FIN")
-                    self._open = False
+                self._open = False
+                self._note("<", "FIN")
                 return
             got += len(data)
             self._note("<", self._bytes(data))

@@ -120,13 +120,14 @@ class Pinger:
     def failure(self) -> ClientError | None:
         """Return what went wrong in a run whose connection held; None if every reply was right."""
         stats, target = self.stats, self._session.target
-        if self._corrupt_at is not None:
-            return CorruptError(f"{target}: at {self._corrupt_at}")
         if stats.lost:
             late = TimedOutError(f"{target}: {stats.lost} of {stats.sent} replies did not come")
             return late.after(self._session.bytes_in, self._size * stats.sent)
         if stats.stray_bytes:
             return DiffersError(f"{target}: received {stats.stray_bytes} bytes too many")
+        # Only now: after a reply that is missing or came twice, each later one is held against another message.
+        if self._corrupt_at is not None:
+            return CorruptError(f"{target}: at {self._corrupt_at}")
         return None
 
     def run(self, count: int | None, interrupt: Interrupt) -> None:

@@ -36,6 +36,23 @@ def test_one_wrong_byte_far_out_is_shown_from_both_sides():
     )
 
 
+@pytest.mark.parametrize(
+    ("expected", "reply", "corrupt_at", "cut_at"),
+    [
+        (b"hello", b"heLlo", 2, None),
+        (b"hello", b"HELlO", None, None),  # most of it differs, so it is another text
+        (b"ab", b"aB", None, None),
+        (b"hello", b"hel", None, 3),
+        (b"hello", b"", None, 0),
+        (b"hello", b"heL", None, None),
+        (b"hello", b"hello!", None, None),
+    ],
+)
+def test_a_reply_that_is_corrupt_or_cut_is_told_from_another(expected, reply, corrupt_at, cut_at):
+    difference = compare(expected, reply)
+    assert (difference.corrupt_at, difference.cut_at) == (corrupt_at, cut_at)
+
+
 def test_too_little_and_too_much_are_told_apart():
     short, long = compare(b"hello", b""), compare(b"", b"hello")
     assert short.what == "the reply ends at offset 0, 5 bytes too early"
