@@ -134,7 +134,7 @@ def join(server: Server, over: Over, *, buffer: int = 0) -> Wire:
             return PlainWire(sock)
         kit = _tls_kit()
         peer: Any = kit.TlsPeer(sock, kit.client_context(ssl.TLSVersion[over.tls]))
-        _shake(peer)
+        shake(peer)
     except BaseException:
         sock.close()
         raise
@@ -142,16 +142,20 @@ def join(server: Server, over: Over, *, buffer: int = 0) -> Wire:
     return wire
 
 
-def _shake(peer: Any) -> None:
+def shake(peer: Any) -> bytes:
+    """Complete the handshake of a `TlsPeer`; return what the server sent for it."""
+    flight = b""
     while True:
         try:
             peer.tls.do_handshake()
         except ssl.SSLWantReadError:
             peer.sock.sendall(peer.outgoing.read())
-            peer.incoming.write(peer.sock.recv(65536))
+            data = peer.sock.recv(65536)
+            peer.incoming.write(data)
+            flight += data
         else:
             peer.sock.sendall(peer.outgoing.read())
-            return
+            return flight
 
 
 def read_to_end(wire: Wire) -> bytes:
