@@ -188,9 +188,17 @@ def exchange(client: socket.socket) -> str:
 
 
 @pytest.mark.timeout(120)
-@pytest.mark.parametrize("in_front", ["", IN_FRONT], ids=["plain in front", "TLS in front"])
-@pytest.mark.parametrize("behind", ["", BEHIND], ids=["plain behind", "TLS behind"])
-@pytest.mark.parametrize("header", ["send-proxy", "send-proxy-v2", "send-proxy-v2-ssl-cn"])
+@pytest.mark.parametrize(
+    ("header", "in_front", "behind"),
+    [
+        ("send-proxy", "", ""),
+        ("send-proxy", "", BEHIND),
+        ("send-proxy-v2", "", BEHIND),
+        ("send-proxy-v2-ssl-cn", IN_FRONT, ""),
+        ("send-proxy-v2-ssl-cn", IN_FRONT, BEHIND),
+    ],
+    ids=["v1", "v1, TLS behind", "v2, TLS behind", "v2 with TLVs, TLS in front", "v2 with TLVs, TLS on both sides"],
+)
 def test_a_hundred_megabytes_through_haproxy(secure, certificates, tmp_path, header, in_front, behind):
     tool("haproxy")
     server = secure(proxy=True)
