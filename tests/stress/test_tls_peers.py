@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from stress.kit import stop
 from stress.tls_kit import needed
+from support import environment
 
 pytestmark = [pytest.mark.stress, pytest.mark.timeout(120)]
 
@@ -32,11 +35,11 @@ def bulk(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @contextmanager
 def client(bulk: Path, *command: object) -> Iterator[subprocess.Popen[bytes]]:
     """Start a client that sends the file, and kill it where it is still there at the end."""
+    arguments = list(map(str, command))
+    output: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
     with (
         bulk.open("rb") as source,
-        subprocess.Popen(
-            list(map(str, command)), stdin=source, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
-        ) as process,
+        subprocess.Popen(arguments, stdin=source, env=environment(), **output) as process,
     ):
         try:
             yield process
@@ -55,6 +58,15 @@ def digest_of(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 
 
 EXPECTED = (SIZE, hashlib.sha256(BLOCK * BLOCKS).hexdigest())
+
+
+def ends_in_order(process: subprocess.Popen[bytes], server) -> bool:
+    """Return whether nothing follows the replies, and both sides are content with how the stream ended."""
+    assert process.stdout is not None
+    assert process.stdout.read() == b""
+    assert process.wait() == 0
+    line = server.wait_for("connection ended")
+    return (line["bytes_in"], line["bytes_out"], line["reason"]) == (SIZE, SIZE, "eof")
 
 
 @pytest.mark.parametrize("version", ["-tls1_2", "-tls1_3"])
@@ -78,11 +90,19 @@ def test_socat(secure, certificates, bulk):
     to = f"OPENSSL:localhost:{server.secure[1]},cafile={certificates.authority},verify=1"
     with client(bulk, socat, "-t", "60", "-", to) as process:
         assert digest_of(process) == EXPECTED
-        assert process.stdout is not None
-        assert process.stdout.read() == b""
-        assert process.wait() == 0
-    line = server.wait_for("connection ended")
-    assert (line["bytes_in"], line["bytes_out"], line["reason"]) == (SIZE, SIZE, "eof")
+        assert ends_in_order(process, server)
+    stop(server)
+
+
+def test_echoclient(secure, certificates, bulk):
+    ours = [sys.executable, "-m", "echoclient", "connect"]
+    help_text = subprocess.run([*ours, "--help"], capture_output=True, text=True, check=True, env=environment()).stdout
+    if "--tls-ca" not in help_text:
+        pytest.skip("needs an echoclient that speaks TLS")
+    server = secure()
+    with client(bulk, *ours, "--tls-ca", certificates.authority, f"tls://localhost:{server.secure[1]}") as process:
+        assert digest_of(process) == EXPECTED
+        assert ends_in_order(process, server)
     stop(server)
 
 
