@@ -183,11 +183,11 @@ def test_a_peer_that_resets_in_the_middle_of_a_reply(start, wire, log, over):
 
 
 @everywhere
-@pytest.mark.parametrize("limit", ["50kB/s", "10MB/s"])
+@pytest.mark.parametrize("limit", ["50kB/s", "10MB/s", "200/s"])
 def test_a_rate_limit_delays_and_loses_nothing(start, wire, background, limit):
     """What it makes wait is in the kernel, and with TLS decrypted or not."""
-    data = random.Random(2).randbytes(15_000 if limit == "50kB/s" else 1_000_000)
-    peer = wire(start(rate_limit=limit, rate_burst="5kB"))
+    data = random.Random(2).randbytes(1_000_000 if limit == "10MB/s" else 15_000)
+    peer = wire(start(rate_limit=limit, rate_burst="2" if limit == "200/s" else "5kB"))
     records = b"".join(peer.encrypt(data[at : at + 9_000]) for at in range(0, len(data), 9_000))
     sending = background(peer.sock.sendall, records)
     assert peer.read(len(data)) == data
