@@ -159,7 +159,7 @@ def test_renegotiations_without_end(forge, log):
 @pytest.mark.parametrize("version", VERSIONS)
 def test_a_key_update_does_not_keep_a_silent_peer(forge, log, version):
     """It is complete, though it carries no data."""
-    _, peer, forger = forge(version, idle_timeout=0.2)
+    _, peer, forger = forge(version, idle_timeout=0.4)
     hello = forger.record(DATA, b"hello")
     peer.sock.sendall(hello + (forger.record(DATA, b"") if version is OLD else forger.record(HANDSHAKE, KEY_UPDATE)))
     assert peer.read(5) == b"hello"
