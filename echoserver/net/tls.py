@@ -23,8 +23,8 @@ _HELLO_BYTES = 16_384  # how much of the handshake is kept to find the server na
 class TlsTransport:
     """A stream of TLS on a connected socket: the server's side of it.
 
-    It belongs to the thread that serves the connection. Another thread may call `unread`, `unacknowledged`, `taken`,
-    `shut_reading` and `shut_both`, none of which touches the TLS object.
+    It belongs to the thread that serves the connection. Another thread may call `unread`, `waiting`, `unacknowledged`,
+    `taken`, `shut_reading` and `shut_both`, none of which touches the TLS object.
 
     Parameters
     ----------
@@ -142,6 +142,10 @@ class TlsTransport:
     def unread(self) -> int:
         """Return at most how many bytes wait to be received: they are counted with what encryption adds."""
         return kernel.unread(self.sock) + self._receiver.held + self._receiver.partial
+
+    def waiting(self) -> int:
+        """Return how many bytes wait for the serving thread: not those of a record that it waits for the rest of."""
+        return kernel.unread(self.sock) + self._receiver.held
 
     def unacknowledged(self) -> int:
         """Return how much of the ciphertext sent the peer has not taken yet."""

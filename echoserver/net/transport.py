@@ -66,6 +66,12 @@ class Transport(Protocol):
     def unread(self) -> int:
         """Return how many bytes wait to be received, those that are pending included."""
 
+    def waiting(self) -> int:
+        """Return how many bytes wait for the serving thread.
+
+        That is `unread` without what this thread has already taken of a record whose rest the peer has yet to send.
+        """
+
     def unacknowledged(self) -> int:
         """Return how much of what was sent the peer has not taken yet."""
 
@@ -162,6 +168,10 @@ class PlainTransport:
         return 0
 
     def unread(self) -> int:
+        """Return how many bytes wait to be received."""
+        return kernel.unread(self.sock)
+
+    def waiting(self) -> int:
         """Return how many bytes wait to be received."""
         return kernel.unread(self.sock)
 

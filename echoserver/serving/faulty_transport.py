@@ -247,6 +247,10 @@ class FaultyTransport:
         """See `Transport`."""
         return self._inner.unread()
 
+    def waiting(self) -> int:
+        """See `Transport`."""
+        return self._inner.waiting()
+
     def unacknowledged(self) -> int:
         """See `Transport`."""
         return self._inner.unacknowledged()
