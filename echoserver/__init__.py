@@ -3,6 +3,8 @@
 >>> from echoserver import Server, ServerConfig
 >>> with Server(ServerConfig(port=0, handler="upper")) as server:
 ...     host, port = server.address
+
+pytest loads the plugin of this package, and warns where a program has loaded the package before: PYTEST_DONT_REWRITE.
 """
 
 # Not imported from `typing`: this module runs before `__main__` handles signals, so it loads nothing.

@@ -228,7 +228,7 @@ class Connection:
 
     # -- called from any thread
 
-    def end(self, reason: CloseReason, *, abruptly: bool = False) -> bool:
+    def end(self, reason: CloseReason, *, abruptly: bool = False, shut: Callable[[], None] | None = None) -> bool:
         """Ask the connection to end.
 
         The first reason stands, except that a harsher one replaces it, and any end can become abrupt. Shutting down the
@@ -240,6 +240,8 @@ class Connection:
             Why it has to end.
         abruptly:
             Whether to end abruptly even for a reason that lets what had arrived be answered.
+        shut:
+            What shuts the transport down, with the lock held; by default as much of it is shut down as the reason says.
 
         Returns
         -------
@@ -258,16 +260,13 @@ class Connection:
                 return False
             self.abrupt = self.abrupt or abruptly
             try:
-                if abruptly:
-                    self.transport.shut_both()
-                else:
-                    self.transport.shut_reading()
+                (shut or (self.transport.shut_both if abruptly else self.transport.shut_reading))()
             except OSError as error:  # the peer has reset it: the owner is awake, or about to be
                 ours = error.errno not in _NOT_OURS
             waker = self._waker
         # Outside the lock, since it may take another one. A connection that pauses for its rate limit, or whose
-        # descriptor has been closed by a handler, is not woken by a shutdown.
-        if waker is not None and (self.bucket is not None or not ours):
+        # descriptor has been closed by a handler or by `shut`, is not woken by a shutdown.
+        if waker is not None and (self.bucket is not None or shut is not None or not ours):
             waker.wake(self)
         return True
 
