@@ -176,18 +176,28 @@ class TlsTransport:
         self._receiver.shut = True
         self._plain.shut_reading()
 
+    def _say_goodbye(self) -> None:
+        """Have the TLS object write close_notify, once."""
+        if self._said_goodbye:
+            return
+        self._said_goodbye = True
+        if self._opened and not self._sender.broken:
+            try:
+                self._tls.unwrap()
+            except ssl.SSLError:  # it is written; the peer's has not come yet, or data has
+                pass
+
+    def send_end(self) -> None:
+        """Send close_notify after what was sent. Raises `BlockingIOError` while the socket does not take all of it."""
+        self._say_goodbye()
+        self.flush()
+
     def shut_writing(self) -> None:
         """Send close_notify after what was sent, and shut the writing side. This does not wait.
 
         If the socket does not take all of it now, `discard` tries again.
         """
-        if not self._said_goodbye:
-            self._said_goodbye = True
-            if self._opened and not self._sender.broken:
-                try:
-                    self._tls.unwrap()
-                except ssl.SSLError:  # it is written; the peer's has not come yet, or data has
-                    pass
+        self._say_goodbye()
         if not self._writing_shut:
             try:
                 self.flush(socket.MSG_DONTWAIT)

@@ -101,6 +101,18 @@ class Transport(Protocol):
 
         """
 
+    def send_end(self) -> None:
+        """Send what the stream itself ends with, such as close_notify, so that `shut_writing` has nothing left to send.
+
+        Raises
+        ------
+        BlockingIOError
+            The socket does not block, and has not taken all of it. The next call goes on with it.
+        OSError
+            The connection is broken.
+
+        """
+
     def shut_writing(self) -> None:
         """Send the end of the stream after what was sent. Raises as `shut_reading`."""
 
@@ -211,6 +223,9 @@ class PlainTransport:
         """Shut the reading side: a waiting receive returns, and what has arrived can still be received."""
         self._reading_shut = True
         self._shut(socket.SHUT_RD)
+
+    def send_end(self) -> None:
+        """Do nothing: a stream without TLS ends with the shutdown alone."""
 
     def shut_writing(self) -> None:
         """Send the end of the stream after what was sent."""
