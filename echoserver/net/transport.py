@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from echoserver.net import kernel
@@ -27,6 +28,8 @@ class Transport(Protocol):
 
     can_splice: bool
     """Whether splice(2) on the descriptor moves the same bytes as `recv` and `send`."""
+    has_faults: bool
+    """Whether `recv` and `send` pause on purpose, and so need a driver that knows of it."""
 
     @property
     def truncated(self) -> bool:
@@ -34,6 +37,10 @@ class Transport(Protocol):
 
         Everything that had arrived before has been received, and answers can still be sent.
         """
+
+    @property
+    def log_facts(self) -> Mapping[str, object]:
+        """What the log is to say of it when the connection has ended."""
 
     @property
     def recv(self) -> Callable[[int], bytes]:
@@ -59,6 +66,12 @@ class Transport(Protocol):
     def unread(self) -> int:
         """Return how many bytes wait to be received, those that are pending included."""
 
+    def waiting(self) -> int:
+        """Return how many bytes wait for the serving thread.
+
+        That is `unread` without what this thread has already taken of a record whose rest the peer has yet to send.
+        """
+
     def unacknowledged(self) -> int:
         """Return how much of what was sent the peer has not taken yet."""
 
@@ -83,6 +96,18 @@ class Transport(Protocol):
 
         Raises
         ------
+        OSError
+            The connection is broken.
+
+        """
+
+    def send_end(self) -> None:
+        """Send what the stream itself ends with, such as close_notify, so that `shut_writing` has nothing left to send.
+
+        Raises
+        ------
+        BlockingIOError
+            The socket does not block, and has not taken all of it. The next call goes on with it.
         OSError
             The connection is broken.
 
@@ -117,6 +142,8 @@ class PlainTransport:
     __slots__ = ("_reading_shut", "sock")
 
     can_splice = can_splice()
+    has_faults = False
+    log_facts: Mapping[str, object] = MappingProxyType({})
     truncated = False
 
     def __init__(self, sock: socket.socket) -> None:
@@ -156,6 +183,10 @@ class PlainTransport:
         """Return how many bytes wait to be received."""
         return kernel.unread(self.sock)
 
+    def waiting(self) -> int:
+        """Return how many bytes wait to be received."""
+        return kernel.unread(self.sock)
+
     def unacknowledged(self) -> int:
         """Return how much of what was sent the peer has not taken yet."""
         return kernel.unacknowledged(self.sock)
@@ -192,6 +223,9 @@ class PlainTransport:
         """Shut the reading side: a waiting receive returns, and what has arrived can still be received."""
         self._reading_shut = True
         self._shut(socket.SHUT_RD)
+
+    def send_end(self) -> None:
+        """Do nothing: a stream without TLS ends with the shutdown alone."""
 
     def shut_writing(self) -> None:
         """Send the end of the stream after what was sent."""
