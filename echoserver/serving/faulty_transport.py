@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from echoserver.faults.effects import Close, Cut, Effect, HalfClose, Reset, Stall
 from echoserver.faults.schedule import Schedule
 from echoserver.net.transport import Transport
+from echoserver.net.wrapped import WrappedTransport
 from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.faulty_reply import FaultyReply
 
@@ -32,7 +33,7 @@ class FaultEndedError(ConnectionError):
     """A fault has ended the connection, which knows that."""
 
 
-class FaultyTransport:
+class FaultyTransport(WrappedTransport):
     """Moves the bytes of one connection, with its faults.
 
     It belongs to the thread that serves the connection, as every transport does. Once the connection has been asked to
@@ -54,13 +55,12 @@ class FaultyTransport:
     """
 
     __slots__ = (
-        *("_blocking", "_connection", "_count", "_fired", "_generation", "_index", "_inner", "_muted", "_offset"),
+        *("_blocking", "_connection", "_count", "_fired", "_generation", "_index", "_muted", "_offset"),
         "_not_before",
         "_paused_until",
         *("_reply", "_schedule", "_seen_age", "_shown", "_stalled_until", "_woken"),
     )
 
-    can_splice = False
     has_faults = True
 
     def __init__(
@@ -71,7 +71,7 @@ class FaultyTransport:
         count: Callable[[str], None],
         generation: int,
     ) -> None:
-        self._inner = inner
+        super().__init__(inner)
         self._schedule = schedule
         self._connection = connection
         self._count = count
@@ -224,72 +224,32 @@ class FaultyTransport:
         ticket = {"ticket": self._schedule.ticket, "fault_generation": self._generation}
         return {"faults": self._shown, **more, **ticket}
 
-    # -- the rest, which no fault changes
-
-    @property
-    def truncated(self) -> bool:
-        """See `Transport`."""
-        return self._inner.truncated
-
-    def fileno(self) -> int:
-        """See `Transport`."""
-        return self._inner.fileno()
-
-    def local(self) -> str:
-        """See `Transport`."""
-        return self._inner.local()
-
-    def pending(self) -> int:
-        """See `Transport`."""
-        return self._inner.pending()
-
-    def unread(self) -> int:
-        """See `Transport`."""
-        return self._inner.unread()
-
-    def unacknowledged(self) -> int:
-        """See `Transport`."""
-        return self._inner.unacknowledged()
-
-    def taken(self, sent: int) -> int:
-        """See `Transport`."""
-        return self._inner.taken(sent)
+    # -- what the faults leave to the other transport, but for this
 
     def set_blocking(self, blocking: bool) -> None:
         """See `Transport`."""
         self._blocking = blocking
-        self._inner.set_blocking(blocking)
-
-    def discard(self, limit: int) -> int:
-        """See `Transport`."""
-        return self._inner.discard(limit)
+        super().set_blocking(blocking)
 
     def shut_reading(self) -> None:
         """See `Transport`. The thread that waits here goes on."""
         self._woken.set()
-        self._inner.shut_reading()
-
-    def shut_writing(self) -> None:
-        """See `Transport`."""
-        if not self._muted:
-            self._inner.shut_writing()
+        super().shut_reading()
 
     def shut_both(self) -> None:
         """See `Transport`. The thread that waits here goes on."""
         self._woken.set()
-        self._inner.shut_both()
+        super().shut_both()
 
-    def reset_on_close(self) -> None:
+    def send_end(self) -> None:
         """See `Transport`."""
-        self._inner.reset_on_close()
+        if not self._muted:
+            super().send_end()
 
-    def close(self) -> None:
+    def shut_writing(self) -> None:
         """See `Transport`."""
-        self._inner.close()
-
-    def forget(self) -> None:
-        """See `Transport`."""
-        self._inner.forget()
+        if not self._muted:
+            super().shut_writing()
 
 
 def _leave_alone() -> None:

@@ -31,6 +31,14 @@ def test_a_certificate_of_a_trusted_authority_is_accepted(serve, files, host):
     assert (result.returncode, result.stdout, result.stderr) == (0, b"hello\n", b"")
 
 
+def test_the_system_s_authorities_are_trusted_by_default(serve, files):
+    target = f"tls://localhost:{serve(over_tls(echo_line)).port}"
+    # The variable by which OpenSSL is told where the system keeps them.
+    assert run("send", "-t", target, "hello", SSL_CERT_FILE=files.ca).stdout == b"hello\n"
+    assert run("send", "-t", target, "hello", SSL_CERT_FILE=files.stranger_ca).returncode == 1
+    assert run("send", "-t", target, "--tls-ca", files.stranger_ca, "hello", SSL_CERT_FILE=files.ca).returncode == 1
+
+
 def test_the_certificate_of_a_server_can_itself_be_trusted(serve, files, tmp_path):
     certificate = AUTHORITY.issue_cert("localhost")
     (tmp_path / "pinned.pem").write_bytes(certificate.cert_chain_pems[0].bytes())

@@ -65,6 +65,18 @@ def test_a_hundred_megabytes_come_back(files, channel, tmp_path):
 
 
 @VERSIONS
+def test_a_large_exchange_with_a_server_that_reads_only_what_it_could_send(files, version):
+    """Both directions fill up, and the one thread of `send` keeps both of them going."""
+    changes = only_tls12(files) if version == "1.2" else {}
+    data = random.Random(8).randbytes(5_000_000)
+    with Service(files, "tls://127.0.0.1:0", **changes) as service:
+        target = ("-t", f"tls://localhost:{service.ports[0]}", "--tls-ca", files.ca)
+        result = run("send", *target, "--expect", "echo", stdin=data)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert result.stdout == data
+
+
+@VERSIONS
 @pytest.mark.parametrize("handler", ["daytime", "info"])
 def test_a_server_that_speaks_first_is_heard(files, version, handler):
     """What it says may arrive together with the end of its handshake."""

@@ -21,9 +21,7 @@ def blocks(text):
     """Return the lines of each rule's transcript: the time in ms, and what was seen."""
     found = re.findall(r"^`([^`\n]+)`\n\n```text\n(.*?)^```$", text, flags=re.MULTILINE | re.DOTALL)
     return {
-        rule: [
-            (float(time), seen) for time, seen in (LINE.fullmatch(line).groups() for line in lines.splitlines())
-        ]
+        rule: [(float(time), seen) for time, seen in (LINE.fullmatch(line).groups() for line in lines.splitlines())]
         for rule, lines in found
     }
 

@@ -241,8 +241,8 @@ class Poller:
                 # It may have been asked to end before it got here, when waking it had no effect.
                 if driver.connection.ending is not None:
                     self._woken.put(driver.connection)
-            else:
-                self._update(driver, interest)
+            else:  # any other has ended, or could not be armed
+                self._update(driver, interest if interest is Interest.READ_UNTIL else Interest.NOTHING)
         except MemoryError as error:
             self._kill(driver, error)
 
