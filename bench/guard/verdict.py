@@ -1,0 +1,62 @@
+"""From pairs of measurements to a verdict."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass, field
+
+LOSS = 0.03
+"""The loss that is one: 3 % more processor time per message."""
+# A median can be beyond the limit by chance while the machine is busy with something else. So nearly all rounds must
+# agree that there is a loss: of ten rounds without one, as many agree in one case of a hundred.
+_AGREEMENT = 0.9
+
+
+@dataclass
+class Cell:
+    """One server in one workload: what both trees needed, round by round.
+
+    Attributes
+    ----------
+    server:
+        The server's name.
+    title:
+        The workload's title.
+    before:
+        µs of processor time per message at the commit.
+    after:
+        The same in the working tree.
+    """
+
+    server: str
+    title: str
+    before: list[float] = field(default_factory=list)
+    after: list[float] = field(default_factory=list)
+
+    @property
+    def ratios(self) -> list[float]:
+        """What the working tree needs as a ratio to the commit, round by round."""
+        return [new / old for old, new in zip(self.before, self.after, strict=True)]
+
+    @property
+    def ratio(self) -> float:
+        """The median of the ratios."""
+        return statistics.median(self.ratios)
+
+    @property
+    def suspicious(self) -> bool:
+        """Whether more rounds are needed to tell."""
+        return self.ratio > 1 + LOSS / 2
+
+    @property
+    def lost(self) -> bool:
+        """Whether the working tree has lost more than the limit."""
+        ratios = self.ratios
+        agreeing = sum(ratio > 1 for ratio in ratios)
+        return self.ratio > 1 + LOSS and agreeing >= _AGREEMENT * len(ratios)
+
+    def line(self) -> str:
+        """Return the figures as a line of text."""
+        before, after = statistics.median(self.before), statistics.median(self.after)
+        name = f"{self.server}, {self.title}"
+        return f"{name:54} {before:8.2f} {after:8.2f} µs  × {self.ratio:.3f}  {len(self.before)} rounds"
