@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import shutil
 import ssl
 import subprocess
@@ -53,4 +54,6 @@ def certificate() -> Certificate | None:
 
 @cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="bench-certificate-")
+    folder = tempfile.TemporaryDirectory(prefix="bench-certificate-")
+    atexit.register(folder.cleanup)
+    return folder

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -71,4 +72,6 @@ def build(source: Path, target: Path, flags: Sequence[str] = ()) -> str:
 
 @cache
 def _folder() -> tempfile.TemporaryDirectory[str]:
-    return tempfile.TemporaryDirectory(prefix="bench-native-")
+    folder = tempfile.TemporaryDirectory(prefix="bench-native-")
+    atexit.register(folder.cleanup)
+    return folder

@@ -70,7 +70,7 @@ def _generated(benchmark: Benchmark, machine: dict[str, str], command: str, page
     picture, chart = pictures(page)
     lines = [
         *([f"![What one message costs each server]({picture.name})", ""] if draw_picture(benchmark) else []),
-        " ".join(sentences(benchmark)),
+        *sentences(benchmark),
         "",
         "[How to read the tables](#how-to-read-it) · [How to run it](#how-to-run-it)",
         "",

@@ -15,7 +15,7 @@ SHOWN = WORKLOADS["64x64"]
 """The workload that the picture shows."""
 
 _WIDTH, _MARGIN, _TOP, _ROW, _BAR = 760, 24, 78, 30, 20
-_LEFT, _LONGEST = 260, 380
+_LEFT, _LONGEST = 280, 370
 _NAMES = {
     "threads": "echoserver, a thread per connection",
     "workers": "echoserver --mode workers",
@@ -66,6 +66,6 @@ def sentences(benchmark: Benchmark) -> list[str]:
     return [
         f"To echo a message of {SHOWN.traffic.size} bytes, echoserver needs {cost['threads']} µs of processor time "
         f"with a thread for each connection, and {cost['workers']} µs with `--mode workers`.",
-        f"The same echo takes asyncio {cost['asyncio']} µs{uvloop}.",
-        f"A loop of a few lines in C takes {cost['c-epoll']} µs: that is the kernel's part, which no server avoids.",
+        f"For the same echo, asyncio needs {cost['asyncio']} µs{uvloop}.",
+        f"A loop of a few lines in C needs {cost['c-epoll']} µs: that is the kernel's part, which no server avoids.",
     ]

@@ -5,6 +5,9 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass, field
 
+from bench.servers import Server
+from bench.workloads import Workload
+
 LOSS = 0.03
 """The loss that is one: 3 % more processor time per message."""
 # A median can be beyond the limit by chance while the machine is busy with something else. So nearly all rounds must
@@ -19,19 +22,24 @@ class Cell:
     Attributes
     ----------
     server:
-        The server's name.
-    title:
-        The workload's title.
+        The server.
+    workload:
+        The workload.
     before:
         µs of processor time per message at the commit.
     after:
         The same in the working tree.
     """
 
-    server: str
-    title: str
+    server: Server
+    workload: Workload
     before: list[float] = field(default_factory=list)
     after: list[float] = field(default_factory=list)
+
+    @property
+    def name(self) -> str:
+        """Its name, for the reader."""
+        return f"{self.server.name}, {self.workload.title}"
 
     @property
     def ratios(self) -> list[float]:
@@ -58,5 +66,4 @@ class Cell:
     def line(self) -> str:
         """Return the figures as a line of text."""
         before, after = statistics.median(self.before), statistics.median(self.after)
-        name = f"{self.server}, {self.title}"
-        return f"{name:54} {before:8.2f} {after:8.2f} µs  × {self.ratio:.3f}  {len(self.before)} rounds"
+        return f"{self.name:54} {before:8.2f} {after:8.2f} µs  × {self.ratio:.3f}  {len(self.before)} rounds"
