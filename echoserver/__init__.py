@@ -1,8 +1,10 @@
-"""A multithreaded TCP server with pluggable handlers; echo and upper-case are built in.
+"""A multithreaded TCP server with pluggable handlers; echo and others are built in.
 
 >>> from echoserver import Server, ServerConfig
 >>> with Server(ServerConfig(port=0, handler="upper")) as server:
 ...     host, port = server.address
+
+pytest loads the plugin of this package, and warns where a program has loaded the package before: PYTEST_DONT_REWRITE.
 """
 
 # Not imported from `typing`: this module runs before `__main__` handles signals, so it loads nothing.
@@ -12,11 +14,16 @@ if TYPE_CHECKING:
     from echoserver.config import ServerConfig
     from echoserver.handlers import Handler
     from echoserver.server import Server
+    from echoserver.version import __version__
 
 __all__ = ["Handler", "Server", "ServerConfig", "__version__"]
-__version__ = "0.1.0"
 
-_HOMES = {"Handler": "echoserver.handlers", "Server": "echoserver.server", "ServerConfig": "echoserver.config"}
+_HOMES = {
+    "Handler": "echoserver.handlers",
+    "Server": "echoserver.server",
+    "ServerConfig": "echoserver.config",
+    "__version__": "echoserver.version",
+}
 
 
 def __getattr__(name: str) -> object:

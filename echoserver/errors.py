@@ -59,5 +59,13 @@ class ConfigError(EchoServerError):
         return printable(f"{where}: {self.problem}") if where else self.problem
 
 
+class PeerError(EchoServerError):
+    """The peer has sent what the protocol of its handler does not allow; the text says what.
+
+    A handler raises it. Its connection ends with the reason `handler`, as for any other exception; but since the
+    handler is not at fault, the log has the text instead of a traceback.
+    """
+
+
 class OpeningError(EchoServerError):
     """A connection has ended before its handler was made. The text says why; it is empty if the peer said nothing."""

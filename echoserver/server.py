@@ -24,15 +24,17 @@ from echoserver.net.listener import Listener, endpoint_of, listen_on_all
 from echoserver.net.splice import PipePool, can_splice
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import Metrics, Snapshot
+from echoserver.observe.telling import tell
 from echoserver.serving.acceptor import Acceptor
 from echoserver.serving.admission import Admission
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.drain import drain
 from echoserver.serving.janitor import Janitor
-from echoserver.serving.lifecycle import Lifecycle, Recipe, tell
+from echoserver.serving.lifecycle import Lifecycle, Recipe
 from echoserver.serving.limits import Limits
 from echoserver.serving.modes import make_mode, serves_inline
+from echoserver.serving.pulse import Pulse
 from echoserver.serving.registry import ConnectionRegistry
 
 _GRACE_AFTER_FAILED_START = 0.4
@@ -87,9 +89,11 @@ class Server:
         self._mode = self._lifecycle.mode = make_mode(
             self.config, self._lifecycle, self._affinity, self._log, inline=inline
         )
-        self._janitor = Janitor(self._registry, _limits(self.config), self._lifecycle, self._mode.maintain)
+        self._renewal = recipe.openings.renewal(self._metrics, self._log)
+        self._janitor = Janitor(self._registry, Limits.of(self.config), self._lifecycle, self._maintain)
         self._admission = Admission(self.config, self._metrics, self._registry)
         self._acceptor = Acceptor(self.config, self._admission, self._lifecycle, self._log, self._affinity)
+        self._pulse = Pulse([self._acceptor, self._janitor, *self._mode.beating])
         # Guards the change from one state of life to the next; re-entrant, since `start` calls `stop` if it fails.
         self._state_lock = RLock()
         self._started = False
@@ -128,20 +132,11 @@ class Server:
             except BaseException:
                 self.stop(_GRACE_AFTER_FAILED_START)
                 raise
-        pinned = {} if self._affinity.core is None else {"core": self._affinity.core}
+        facts: dict[str, object] = {"handler": self._factory.name, "mode": self.config.mode}
+        if self._affinity.core is not None:
+            facts["core"] = self._affinity.core
         for listener in self._listeners:
-            endpoint = listener.endpoint
-            where = {"host": endpoint.host, "port": endpoint.port} if isinstance(endpoint, TcpEndpoint) else {}
-            tell(
-                self._log.info,
-                "listening",
-                endpoint=str(endpoint),
-                address=endpoint.address,
-                **where,
-                handler=self._factory.name,
-                mode=self.config.mode,
-                **pinned,
-            )
+            tell(self._log.info, "listening", **listener.facts(), **facts)
 
     # -- while it runs
 
@@ -190,6 +185,37 @@ class Server:
         if failure is not None:
             reason = getattr(failure, "strerror", None) or repr(failure)
             raise BindError(f"cannot go on serving: {reason}") from failure
+
+    def reload(self) -> list[str]:
+        """Read the certificate, its key and the authorities for clients again; open connections go on as they began.
+
+        A server with TLS also does so by itself when these files change.
+
+        Returns
+        -------
+        list of str
+            What was read: `certificates`, or nothing without TLS.
+
+        Raises
+        ------
+        ConfigError
+            A file can't be used. It has been logged, and nothing has changed.
+
+        """
+        if self._renewal is None:
+            return []
+        self._renewal.reload()
+        return ["certificates"]
+
+    def stuck(self) -> list[str]:
+        """Return the names of the threads that have not gone round since the last call; for one thread, a watchdog."""
+        return self._pulse.stuck()
+
+    def _maintain(self) -> None:
+        """Put the serving threads in order, and look at the certificates; called by the janitor."""
+        self._mode.maintain()
+        if self._renewal is not None:
+            self._renewal.look()
 
     # -- stop
 
@@ -271,15 +297,3 @@ def _library_logger() -> Logger:
     from echoserver.observe.embedded import library_logger  # loads structlog, which the command does later
 
     return library_logger()
-
-
-def _limits(config: ServerConfig) -> Limits:
-    opening = [config.proxy_timeout for endpoint in config.endpoints if endpoint.proxy]
-    opening += [config.handshake_timeout for entry in config.endpoints if isinstance(entry, TcpEndpoint) and entry.tls]
-    return Limits(
-        idle=config.idle_timeout,
-        write=config.write_timeout,
-        handler=config.handler_timeout,
-        lifetime=config.max_lifetime,
-        opening=min(filter(None, opening), default=0.0),
-    )

@@ -165,10 +165,11 @@ def activated(sockets: Sequence[socket.socket], names: str, *of_command: object,
 
 
 class Service(Program):
-    """A started `echoserver serve` on a free port, with its log as JSON, that has said where it listens."""
+    """A started `echoserver serve`, with its log as JSON, that has said where it listens: on a free port by default."""
 
     def __init__(self, *options: object, cwd: Path | None = None, **changes: str) -> None:
-        super().__init__("serve", "--port", 0, "--log-format", "json", *options, cwd=cwd, **changes)
+        where = () if "--listen" in options else ("--port", 0)
+        super().__init__("serve", *where, "--log-format", "json", *options, cwd=cwd, **changes)
         try:
             self.wait_for("listening")
         except BaseException:

@@ -71,7 +71,7 @@ def test_the_tests_in_the_guide_pass(example):
 
 
 def test_the_session_in_the_guide_is_real(example):
-    (session,) = [block for block in blocks(HANDLERS, "console") if "printf" in block]
+    (session,) = [block for block in blocks(HANDLERS, "console") if "adder:Adder" in block]
     serve, talk, *shown = session.splitlines()
     sent = re.fullmatch(r"\$ printf '(.*)' \| ncat 127\.0\.0\.1 9000", talk)
     assert sent is not None

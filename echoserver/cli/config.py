@@ -20,6 +20,7 @@ def command(**given: Given) -> None:
         find_handler(loaded.config.handler, loaded.config.handler_options)
     except ConfigError as error:
         raise loaded.locate(error) from None
+    plan = loaded.config.fault_plan() if loaded.config.fault_file else None
     table = ""
     for name, option in options():
         value = option.kind.show(getattr(loaded.config, name))
@@ -29,4 +30,7 @@ def command(**given: Given) -> None:
             table = f"\n[{name}]{origin}\n{tomli_w.dumps(value)}"
         else:
             click.echo(tomli_w.dumps({name: value}).rstrip("\n") + origin)
+        if name == "fault_file" and plan is not None:
+            for rule in plan.rules[: len(plan.rules) - len(loaded.config.fault)]:
+                click.echo(f"#   {rule}")
     click.echo(table, nl=False)

@@ -8,8 +8,6 @@ from echoserver.errors import ConfigError, printable
 from echoserver.handlers.finding import available_handlers
 from echoserver.handlers.options import describe_options
 
-_METAVARS = {str: "TEXT", int: "N", float: "NUMBER", bool: "true|false"}
-
 
 @click.command("handlers", epilog="Example: echoserver handlers")
 def command() -> None:
@@ -22,6 +20,6 @@ def command() -> None:
         summary = (target.__doc__ or "").strip().partition("\n")[0]
         click.echo(f"{shown}  {printable(summary)}")
         for option in describe_options(target):
-            default = "required" if option.required else f"default: {option.default}"
-            text = f"{option.name}={_METAVARS[option.type]}  {option.help}  [{default}]"
+            default = "required" if option.required else f"default: {option.shown_default}"
+            text = f"{option.name}={option.metavar}  {option.help}  [{default}]"
             click.echo(f"    --handler-option {printable(text)}")

@@ -27,6 +27,7 @@ def command(timeout: str, config_file: str | None) -> None:
             f"{timeout!r} is refused: must be a duration such as 500ms or 3s", origin="--timeout"
         ) from None
     loaded = load_config({} if config_file is None else {"config": config_file}, os.environ).config
-    problem = exchange(loaded.endpoints[0], loaded.handler, Deadline(seconds))
+    client_ca = bool(loaded.tls_client_ca)
+    problem = exchange(loaded.endpoints[0], loaded.handler, Deadline(seconds), client_ca=client_ca)
     if problem:
         raise EchoServerError(problem)

@@ -14,9 +14,10 @@ from echoserver.errors import EchoServerError, printable
 
 _SUMMARIES = {
     "config": "Print the effective configuration as TOML.",
+    "faults": "List the kinds of fault, or explain rules and tickets.",
     "handlers": "List the handlers and their options.",
     "healthcheck": "Exit 0 if the server answers, else 1.",
-    "serve": "Serve until SIGTERM, SIGINT or SIGHUP.",
+    "serve": "Serve until SIGTERM or SIGINT.",
 }
 
 

@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import click
 
-from echoserver.config import LoadedConfig, default_of, flag_of, load_config, options
+from echoserver.config import LoadedConfig, check_effect, default_of, flag_of, load_config, options
 
 Command = TypeVar("Command", bound=Callable[..., None])
 Given = str | tuple[str, ...] | None
@@ -29,4 +29,7 @@ def load(given: dict[str, Given]) -> LoadedConfig:
     """Read the configuration from the flags, the environment and the file."""
     # A handler in a file of the current directory is found by its module's name; last, so that it shadows nothing.
     sys.path.append("")
-    return load_config({key: value for key, value in given.items() if value not in (None, ())}, os.environ)
+    flags = {key: value for key, value in given.items() if value is not None and value != ()}
+    loaded = load_config(flags, os.environ)
+    check_effect(flags, loaded.config)
+    return loaded

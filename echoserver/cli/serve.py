@@ -28,10 +28,11 @@ _LOG_CLOSE_SECONDS = 1.0
 )
 @config_options
 def command(**given: Given) -> None:
-    """Serve until SIGTERM, SIGINT or SIGHUP, then let open connections get their replies. A second signal cuts them.
+    """Serve until SIGTERM or SIGINT, then let open connections get their replies. A second signal cuts them.
 
-    SIGUSR1 logs the counters, the connections and the threads. Each option can also be set in the environment
-    (ECHOSERVER_PORT and so on) or in a TOML file; flags override the environment, which overrides the file.
+    SIGHUP reads the certificates again. SIGUSR1 logs the counters, the connections and the threads. Each option can
+    also be set in the environment (ECHOSERVER_PORT and so on) or in a TOML file; flags override the environment, which
+    overrides the file.
     """
     loaded = load(given)
     with shortage_as_error():

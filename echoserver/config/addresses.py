@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 
-from echoserver.config.values import Kind
+from echoserver.config.values import Kind, RefusalError, problem_of
 from echoserver.net.endpoint import ALLOWED_ENDPOINTS, Endpoint, parse_endpoint
 
 T = TypeVar("T")
 
 
-class _Several(Kind[tuple[T, ...]]):
+class Several(Kind[tuple[T, ...]]):
     """Several values: a flag for each; in the environment, a line for each; in a file, a list."""
 
     many = True
@@ -20,7 +20,7 @@ class _Several(Kind[tuple[T, ...]]):
     def check(self, value: object) -> tuple[T, ...]:
         if not isinstance(value, Sequence) or isinstance(value, str | bytes):
             raise ValueError(self.allowed)
-        return tuple(self.check_one(entry) for entry in value)
+        return tuple(self._checked(entry) for entry in value)
 
     def parse(self, text: str) -> tuple[T, ...]:
         return self.check(text.removesuffix("\n").split("\n"))
@@ -32,8 +32,14 @@ class _Several(Kind[tuple[T, ...]]):
         """Return one of the values, or raise `ValueError` if it isn't allowed."""
         raise NotImplementedError
 
+    def _checked(self, entry: object) -> T:
+        try:
+            return self.check_one(entry)
+        except ValueError as error:  # it is this one that is refused, and not all of them
+            raise RefusalError(problem_of(entry, error)) from None
 
-class Networks(_Several[IPv4Network | IPv6Network]):
+
+class Networks(Several[IPv4Network | IPv6Network]):
     """IP addresses and networks."""
 
     metavar = "NETWORK"
@@ -53,7 +59,7 @@ class Networks(_Several[IPv4Network | IPv6Network]):
             raise ValueError(self.allowed) from None
 
 
-class Endpoints(_Several[Endpoint]):
+class Endpoints(Several[Endpoint]):
     """What to listen on."""
 
     metavar = "ENDPOINT"

@@ -6,13 +6,14 @@ A flag overrides an `ECHOSERVER_...` variable, which overrides the TOML file, wh
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from echoserver.config.schema import ServerConfig, options
-from echoserver.config.values import shown
+from echoserver.config.values import problem_of, shown
 from echoserver.errors import ConfigError
+from echoserver.net.endpoint import TcpEndpoint
 
 T = TypeVar("T")
 V = TypeVar("V")
@@ -78,9 +79,37 @@ def load_config(flags: Mapping[str, str | Sequence[str]], environment: Mapping[s
             problem = f"can't be combined with {_where(key, origins)}; write that as tcp://HOST:PORT"
             raise ConfigError(problem, key="listen", origin=_where("listen", origins))
     try:
-        return LoadedConfig(ServerConfig(**values), origins)
+        config = ServerConfig(**values)
     except ConfigError as error:  # each value is allowed, but two of them conflict
         raise _located(error, origins) from None
+    return LoadedConfig(config, origins)
+
+
+def check_effect(flags: Iterable[str], config: ServerConfig) -> None:
+    """Refuse flags that do nothing: a server without TLS must not be taken for one with TLS.
+
+    In a file or in the environment, which several servers may share, they are no mistake.
+
+    Parameters
+    ----------
+    flags:
+        The names of the options that were given as flags.
+    config:
+        What has come of them.
+
+    Raises
+    ------
+    ConfigError
+        One of them has no effect. The message says what is missing.
+
+    """
+    over_tls = any(isinstance(endpoint, TcpEndpoint) and endpoint.tls for endpoint in config.endpoints)
+    proxied = any(endpoint.proxy for endpoint in config.endpoints)
+    for key in flags:
+        if not over_tls and (key.startswith("tls_") or key == "handshake_timeout"):
+            raise ConfigError("has no effect without an endpoint such as --listen tls://HOST:PORT", origin=flag_of(key))
+        if not proxied and key.startswith("proxy_"):
+            raise ConfigError("has no effect without ?proxy=require at the end of a --listen", origin=flag_of(key))
 
 
 def _located(error: ConfigError, origins: Mapping[str, str]) -> ConfigError:
@@ -141,7 +170,7 @@ def _read(key: str, value: T, read: Callable[[T], V], origin: str) -> V:
     try:
         return read(value)
     except ValueError as error:
-        raise ConfigError(f"{shown(value)} is refused: must be {error}", key=key, origin=origin) from None
+        raise ConfigError(problem_of(value, error), key=key, origin=origin) from None
 
 
 def _did_you_mean(key: str, known: list[str]) -> str:

@@ -5,24 +5,28 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+from echoserver.config.groups.faulting import Faulting
 from echoserver.config.groups.handling import Handling
 from echoserver.config.groups.limiting import Limiting
 from echoserver.config.groups.listening import Listening
 from echoserver.config.groups.reporting import Reporting
-from echoserver.config.values import Option, shown
+from echoserver.config.values import Option, problem_of
 from echoserver.errors import ConfigError
 from echoserver.net.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
+
+if TYPE_CHECKING:
+    from echoserver.faults.plan import Plan
 
 
 # A dataclass takes the fields of its bases from the last one to the first.
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(Reporting, Limiting, Handling, Listening):
+class ServerConfig(Reporting, Faulting, Limiting, Handling, Listening):
     """How a server behaves. Durations are in seconds here, and 0 turns a limit off.
 
-    `listen`, `rate_limit`, `rate_burst`, `trusted` and `proxy_trusted` also accept the text that a file has, and hold
-    the parsed value.
+    `listen`, `rate_limit`, `rate_burst`, `trusted`, `proxy_trusted` and `fault` also accept the text that a file has,
+    and hold the parsed value.
 
     Raises
     ------
@@ -37,12 +41,13 @@ class ServerConfig(Reporting, Limiting, Handling, Listening):
             try:
                 checked = option.kind.check(value)
             except ValueError as error:
-                raise ConfigError(f"{shown(value)} is refused: must be {error}", key=name) from None
+                raise ConfigError(problem_of(value, error), key=name) from None
             # The only assignment to a frozen config: it stores 30 as 30.0, a text parsed, and a table copied, so that
             # nothing else can change it.
             object.__setattr__(self, name, checked)
         self._check_rates()
         self._check_endpoints()
+        self._check_faults()
 
     def _check_rates(self) -> None:
         rate, burst = self.rate_limit, self.rate_burst
@@ -63,6 +68,26 @@ class ServerConfig(Reporting, Limiting, Handling, Listening):
             for name in ("host", "port"):
                 if getattr(self, name) != getattr(ServerConfig, name):
                     raise ConfigError(f"can't be combined with {name}; write that as tcp://HOST:PORT", key="listen")
+
+    def _check_faults(self) -> None:
+        for name in ("fault", "fault_file", "fault_seed"):
+            if self.fault_ticket and getattr(self, name):
+                raise ConfigError(f"can't be combined with {name}; the ticket has rules and seed", key="fault_ticket")
+
+    def fault_plan(self) -> Plan | None:
+        """Return what the connections of a server meet on purpose; `None` without rules.
+
+        Raises
+        ------
+        ConfigError
+            The file with rules is refused.
+
+        """
+        if not (self.fault or self.fault_file or self.fault_ticket):
+            return None
+        from echoserver.faults.loading import load_plan
+
+        return load_plan(self.fault, self.fault_seed, self.fault_file, self.fault_ticket)
 
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:

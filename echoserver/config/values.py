@@ -1,7 +1,7 @@
 """The kinds of value an option can have: how each is read from a flag, a file or Python, checked, and shown.
 
-A kind doesn't know which option it is for. It raises `ValueError` with what is allowed, and its caller adds the option
-and the origin of the value.
+A kind doesn't know which option it is for. It raises `ValueError` with what is allowed, or a `RefusalError`, and its
+caller adds the option and the origin of the value.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
-from echoserver.config.rates import Amount, Rate
+from echoserver.rates import Amount, Rate
 
 T = TypeVar("T")
 _SHOWN = 80
+
+
+class RefusalError(ValueError):
+    """A refusal whose text says all: what is refused, what is wrong, and what would be right."""
 
 
 class Kind(Generic[T]):
@@ -249,3 +253,8 @@ def shown(value: object) -> str:
     except ValueError:  # an integer with too many digits (sys.set_int_max_str_digits)
         return "this huge number"
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def problem_of(value: object, error: ValueError) -> str:
+    """Return the sentence that refuses a value, from what its kind has raised."""
+    return str(error) if isinstance(error, RefusalError) else f"{shown(value)} is refused: must be {error}"

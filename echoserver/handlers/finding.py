@@ -12,14 +12,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
 
 from echoserver.errors import ConfigError
-from echoserver.handlers.handler import Handler, Peer, Reply, feed_unchanged
+from echoserver.handlers.handler import Handler, Reply, feed_unchanged
 from echoserver.handlers.options import check_options, describe_options
+from echoserver.handlers.peer import Peer
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 ENTRY_POINT_GROUP = "echoserver.handlers"
-BUILT_IN = {"echo": "echoserver.handlers.echo:Echo", "upper": "echoserver.handlers.upper:Upper"}
+BUILT_IN = {
+    name: f"echoserver.handlers.{name}:{name.capitalize()}"
+    for name in ("chargen", "daytime", "discard", "echo", "frames", "info", "lines", "upper")
+}
 
 HandlerSpec: TypeAlias = str | type[Handler] | Callable[..., Reply]
 """A handler: a built-in or entry-point name, `package.module:attribute`, or in Python the class or function itself."""

@@ -6,8 +6,9 @@ It can therefore be tested without a network. Each connection has its own instan
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import ClassVar, TypeAlias
+
+from echoserver.handlers.peer import Peer
 
 
 class Last(bytes):
@@ -21,23 +22,6 @@ Reply: TypeAlias = bytes | Last | Iterator[bytes]
 
 The server takes the next piece when the peer has accepted the previous one. A piece that is `Last` ends the connection.
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Peer:
-    """The other end of a connection."""
-
-    host: str
-    """The address without the port; on a unix socket the process and the user, such as `pid=7,uid=1000`."""
-    port: int | None
-    """The port; `None` on a unix socket."""
-
-    @property
-    def address(self) -> str:
-        """The address as people write it, such as `127.0.0.1:5000` or `[::1]:5000`."""
-        if self.port is None:
-            return self.host
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Handler:

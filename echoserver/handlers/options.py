@@ -5,11 +5,58 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Annotated, get_args, get_origin, get_type_hints
+from typing import Annotated, ClassVar, get_args, get_origin, get_type_hints
 
 from echoserver.errors import ConfigError
+from echoserver.sizes import format_size, parse_size
 
 _WANTED = {bool: "true or false", int: "a whole number", float: "a number", str: "a string"}
+_METAVARS = {bool: "true|false", int: "N", float: "NUMBER", str: "TEXT"}
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Bounds of a whole number, both allowed, as they stand in a type: `Annotated[int, Between(1, 9)]`."""
+
+    low: int
+    high: int
+
+    metavar: ClassVar[str] = _METAVARS[int]
+
+    @property
+    def wanted(self) -> str:
+        """What completes the sentence "must be ..."."""
+        return f"a whole number from {self.low} to {self.high}"
+
+    def read(self, text: str) -> int:
+        """Return the number that a text stands for, or raise `ValueError`."""
+        if not (text.isascii() and text.removeprefix("-").isdigit() and len(text) < 20):
+            raise ValueError(text)
+        return int(text)
+
+    def show(self, value: object) -> str:
+        """Return a value as it is written."""
+        return str(value)
+
+
+@dataclass(frozen=True, slots=True)
+class BytesBetween(Between):
+    """Bounds of a number of bytes, which is written with a unit, as in `64KiB`; a number is one of bytes."""
+
+    metavar: ClassVar[str] = "SIZE"
+
+    @property
+    def wanted(self) -> str:
+        """What completes the sentence "must be ..."."""
+        return f"a size such as 64KiB or 16MiB, from {format_size(self.low)} to {format_size(self.high)}"
+
+    def read(self, text: str) -> int:
+        """Return the number of bytes that a text stands for, or raise `ValueError`."""
+        return parse_size(text)
+
+    def show(self, value: object) -> str:
+        """Return a value as it is written."""
+        return format_size(value) if isinstance(value, int) else str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +67,17 @@ class HandlerOption:
     type: type[bool] | type[int] | type[float] | type[str]
     default: object
     help: str
+    bounds: Between | None = None
+
+    @property
+    def metavar(self) -> str:
+        """What stands for its value in a list of options."""
+        return _METAVARS[self.type] if self.bounds is None else self.bounds.metavar
+
+    @property
+    def shown_default(self) -> str:
+        """Its default as it is written."""
+        return str(self.default) if self.bounds is None else self.bounds.show(self.default)
 
     @property
     def required(self) -> bool:
@@ -44,13 +102,14 @@ def describe_options(target: Callable[..., object]) -> list[HandlerOption]:
         if parameter.kind not in (parameter.KEYWORD_ONLY, parameter.POSITIONAL_OR_KEYWORD):
             continue
         hint: object = hints.get(parameter.name, type(parameter.default))
-        text = ""
+        text, bounds = "", None
         if get_origin(hint) is Annotated:
             hint, *notes = get_args(hint)
             text = next((note for note in notes if isinstance(note, str)), "")
+            bounds = next((note for note in notes if isinstance(note, Between)), None)
         # `int | None` takes whole numbers.
         kind = next((kind for kind in (hint, *get_args(hint)) if kind in (bool, int, float, str)), str)
-        options.append(HandlerOption(parameter.name, kind, parameter.default, text))
+        options.append(HandlerOption(parameter.name, kind, parameter.default, text, bounds))
     return options
 
 
@@ -78,7 +137,9 @@ def check_options(name: str, known: list[HandlerOption], given: Mapping[str, obj
         if key not in by_name:
             takes = ", ".join(by_name) or "no options"
             raise ConfigError(f"handler {name} has no option {key!r}: it takes {takes}", key="handler_options")
-        values[key] = _convert(key, by_name[key].type, value)
+        option = by_name[key]
+        bounds = option.bounds
+        values[key] = _convert(key, option.type, value) if bounds is None else _convert_bounded(key, bounds, value)
     for option in known:
         if option.required and option.name not in given:
             raise ConfigError(f"handler {name} needs the option {option.name!r}", key="handler_options")
@@ -99,3 +160,15 @@ def _convert(key: str, kind: type, value: object) -> object:
     elif type(value) is kind:
         return value
     raise ConfigError(f"{key} = {value!r}: must be {_WANTED[kind]}", key="handler_options")
+
+
+def _convert_bounded(key: str, bounds: Between, value: object) -> int:
+    """Return a whole number within its bounds, read from text if it comes as text."""
+    try:
+        number = bounds.read(value) if isinstance(value, str) else value
+    except ValueError:
+        number = None
+    # Not `isinstance`: a bool is an int, too.
+    if type(number) is int and bounds.low <= number <= bounds.high:
+        return number
+    raise ConfigError(f"{key} = {value!r}: must be {bounds.wanted}", key="handler_options")

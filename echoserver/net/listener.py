@@ -41,6 +41,12 @@ class Listener:
         """Return the descriptor."""
         return self.sock.fileno()
 
+    def facts(self) -> dict[str, object]:
+        """Return where it listens, for the log."""
+        endpoint = self.endpoint
+        where = {"host": endpoint.host, "port": endpoint.port} if isinstance(endpoint, TcpEndpoint) else {}
+        return {"endpoint": self.name, "address": endpoint.address, **where}
+
     def close(self) -> None:
         """Close the socket, and remove its file if it was made here and is still the same. May be called again."""
         if isinstance(self.endpoint, UnixEndpoint):

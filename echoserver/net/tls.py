@@ -128,6 +128,10 @@ class TlsTransport:
         """Return the descriptor; -1 once closed."""
         return self.sock.fileno()
 
+    def local(self) -> str:
+        """Return the address of this end as people write it."""
+        return self._plain.local()
+
     def pending(self) -> int:
         """Return how many bytes are here that the socket does not tell of: receive until there are none."""
         return self._receiver.held

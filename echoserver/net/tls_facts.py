@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ssl
 from dataclasses import dataclass
+from sys import intern
 from typing import Any, Self
 
 from echoserver.net.client_hello import server_name
@@ -50,8 +51,9 @@ class TlsInfo:
             subject = ", ".join(f"{name}={value}" for group in names for name, value in group)
             serial = str(certificate.get("serialNumber", ""))
         return cls(
-            version=tls.version() or "",
-            cipher=cipher[0] if cipher else "",
+            # Every connection keeps these, and most have the same.
+            version=intern(tls.version() or ""),
+            cipher=intern(cipher[0]) if cipher else "",
             alpn=tls.selected_alpn_protocol(),
             server_name=server_name(flight),
             subject=subject,

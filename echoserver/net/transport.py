@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from echoserver.net import kernel
+from echoserver.net.endpoint import format_address
 from echoserver.net.splice import can_splice
 
 _DISCARD_BYTES = 65_536
@@ -48,6 +49,9 @@ class Transport(Protocol):
 
     def fileno(self) -> int:
         """Return the descriptor; -1 once closed."""
+
+    def local(self) -> str:
+        """Return the address of this end as people write it."""
 
     def pending(self) -> int:
         """Return how many bytes are received and decoded already, which neither epoll nor FIONREAD sees."""
@@ -139,6 +143,10 @@ class PlainTransport:
     def fileno(self) -> int:
         """Return the descriptor; -1 once closed."""
         return self.sock.fileno()
+
+    def local(self) -> str:
+        """Return the address of this end as people write it."""
+        return format_address(self.sock.getsockname())
 
     def pending(self) -> int:
         """Return 0: nothing is decoded."""

@@ -9,9 +9,25 @@ from threading import enumerate as enumerate_threads
 from time import monotonic
 from typing import Protocol
 
-from echoserver.errors import OpeningError
+from echoserver.errors import OpeningError, PeerError
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, ConnectionStats
+
+
+class LoggedTls(Protocol):
+    """What the log needs to know about TLS."""
+
+    @property
+    def version(self) -> str:
+        """Such as `TLSv1.3`."""
+
+    @property
+    def cipher(self) -> str:
+        """The cipher suite, as OpenSSL calls it."""
+
+    @property
+    def server_name(self) -> str | None:
+        """The host name that the client asked for."""
 
 
 class LoggedConnection(Protocol):
@@ -30,8 +46,8 @@ class LoggedConnection(Protocol):
         """The address of the proxy that speaks for the peer."""
 
     @property
-    def tls_version(self) -> str | None:
-        """The version of TLS that it speaks; `None` without TLS."""
+    def tls(self) -> LoggedTls | None:
+        """What was negotiated; `None` without TLS."""
 
     @property
     def endpoint(self) -> str:
@@ -65,7 +81,7 @@ def log_end(log: Logger, connection: LoggedConnection) -> None:
         "id": connection.number,
         "peer": connection.peer,
         **({} if connection.proxied_by is None else {"proxy": connection.proxied_by}),
-        **({} if connection.tls_version is None else {"tls": connection.tls_version}),
+        **_of_tls(connection.tls),
         "endpoint": connection.endpoint,
         "bytes_in": stats.bytes_in,
         "bytes_out": stats.bytes_out,
@@ -77,7 +93,7 @@ def log_end(log: Logger, connection: LoggedConnection) -> None:
         # OpenSSL has error numbers of its own, and a name for the reason.
         name = getattr(error, "reason", None) or errno.errorcode.get(error.errno or 0, str(error))
         facts["error"] = name
-    elif isinstance(error, OpeningError):
+    elif isinstance(error, OpeningError | PeerError):
         if words := str(error):
             facts["error"] = words
             log.info("connection ended", **facts)
@@ -85,11 +101,19 @@ def log_end(log: Logger, connection: LoggedConnection) -> None:
     elif error is not None:
         log.error("connection ended", **facts, exc_info=error)
         return
-    # A health probe connects and closes without sending a byte: not worth a line at info.
-    if stats.bytes_in:
+    # A health probe connects and closes without sending a byte: not worth a line at info. A handler that speaks first
+    # may have served its peer without one.
+    if stats.bytes_in or stats.bytes_out:
         log.info("connection ended", **facts)
     else:
         log.debug("connection ended", **facts)
+
+
+def _of_tls(tls: LoggedTls | None) -> dict[str, str]:
+    if tls is None:
+        return {}
+    facts = {"tls": tls.version, "cipher": tls.cipher}
+    return facts if tls.server_name is None else {**facts, "sni": tls.server_name}
 
 
 def log_stuck(log: Logger, connection: LoggedConnection, handler_name: str) -> None:

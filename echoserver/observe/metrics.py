@@ -91,6 +91,10 @@ class Snapshot:
     handler_errors: int
     handlers_stuck: int
     """How often a handler kept its thread for longer than the handler timeout."""
+    reloads: int = 0
+    """How often certificates were read again."""
+    failed_reloads: int = 0
+    """How often they could not be, and the earlier ones stayed in use."""
     workers: WorkerSnapshot | None = None
     """The counters of workers mode; `None` in threads mode."""
 
@@ -131,6 +135,8 @@ class Metrics:
         self._bytes_out = 0
         self._replies = 0
         self._stuck = 0
+        self._reloads = 0
+        self._failed_reloads = 0
 
     def opened(self, stats: ConnectionStats) -> None:
         """Count a connection that was accepted."""
@@ -170,6 +176,16 @@ class Metrics:
         with self._gate:
             self._stuck += 1
 
+    def reloaded(self) -> None:
+        """Count that certificates were read again."""
+        with self._gate:
+            self._reloads += 1
+
+    def reload_failed(self) -> None:
+        """Count that certificates could not be read again."""
+        with self._gate:
+            self._failed_reloads += 1
+
     def snapshot(self, workers: WorkerSnapshot | None = None) -> Snapshot:
         """Return all counters, including those of the open connections.
 
@@ -194,5 +210,7 @@ class Metrics:
                 replies=self._replies + sum(stats.replies for stats in self._live),
                 handler_errors=self._closed[CloseReason.HANDLER],
                 handlers_stuck=self._stuck,
+                reloads=self._reloads,
+                failed_reloads=self._failed_reloads,
                 workers=workers,
             )

@@ -4,20 +4,29 @@ from __future__ import annotations
 
 import socket
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from echoserver.clock import Deadline
 from echoserver.net.endpoint import Endpoint, InheritedEndpoint, TcpEndpoint, UnixEndpoint
 
+if TYPE_CHECKING:
+    from echoserver.process.tls_client import TlsClient
+
 _PROBE = b"echoserver healthcheck\n"
 _HEADER = b"PROXY UNKNOWN\r\n"  # this process speaks for no other
 _WILDCARDS = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - compared with, not bound to
-_SAME_TEXT = ("echo", "upper")
+_SAME_TEXT = ("echo", "upper", "lines", "frames")
+_NO_ANSWER = "discard"
+_IN_A_FRAME = len(_PROBE).to_bytes(4) + _PROBE
+# What a server says after the handshake of TLS 1.3 to a client that has no certificate (RFC 8446, section 6.2).
+_CERTIFICATE_REQUIRED = "CERTIFICATE_REQUIRED"
 
 
-def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | None:
+def exchange(endpoint: Endpoint, handler: object, deadline: Deadline, *, client_ca: bool = False) -> str | None:
     """Send a line; return `None` if the answer is right, and otherwise what is wrong, in one line.
 
-    A built-in handler must send the line back, in any case of letters; from any other handler one byte is enough.
+    A handler that echoes must send the line back, in any case of letters; from others one byte is enough, and from
+    `discard` the end of the stream.
 
     Parameters
     ----------
@@ -27,6 +36,9 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
         The configured handler.
     deadline:
         When the answer must be complete, for all steps together.
+    client_ca:
+        Whether TLS clients must present a certificate. The check has none; that the server asks for it after an
+        otherwise complete handshake is answer enough.
 
     """
     if isinstance(endpoint, InheritedEndpoint):
@@ -34,29 +46,37 @@ def exchange(endpoint: Endpoint, handler: object, deadline: Deadline) -> str | N
     if isinstance(endpoint, TcpEndpoint) and endpoint.port == 0:
         return "the port is 0, so the port that the server took is unknown: configure one"
     shown = f"{_host_of(endpoint)} port {endpoint.port}" if isinstance(endpoint, TcpEndpoint) else str(endpoint)
-    answer = b""
+    probe, answer = _IN_A_FRAME if handler == "frames" else _PROBE, b""
     try:
         with ExitStack() as stack:
             sock = stack.enter_context(_connect(endpoint, deadline.timeout()))
             if endpoint.proxy:
                 sock.sendall(_HEADER)
-            if isinstance(endpoint, TcpEndpoint) and endpoint.tls:
-                sock = stack.enter_context(_over_tls(sock))
-            sock.sendall(_PROBE)
-            while len(answer) < len(_PROBE):
-                sock.settimeout(deadline.timeout())
-                if not (data := sock.recv(4096)):
+            stream = _over_tls(sock) if isinstance(endpoint, TcpEndpoint) and endpoint.tls else sock
+            try:
+                stream.sendall(probe)
+                if handler == _NO_ANSWER:
+                    stream.shutdown(socket.SHUT_WR)
+            except OSError:
+                # The server may have refused us by now; what it has said about that is read below.
+                if not client_ca:
+                    raise
+            while len(answer) < len(probe):
+                stream.settimeout(deadline.timeout())
+                if not (data := stream.recv(4096)):
                     break
                 answer += data
-                if handler not in _SAME_TEXT:
+                if handler not in (*_SAME_TEXT, _NO_ANSWER):
                     return None
     except (TimeoutError, BlockingIOError):  # the latter if no time was left to wait
         return f"no answer from {shown} in time"
     except (OSError, UnicodeError) as error:
+        if client_ca and _CERTIFICATE_REQUIRED in (getattr(error, "reason", None) or ""):
+            return None
         reason = getattr(error, "strerror", None) or error
         return f"no exchange with {shown}: {reason}"
-    if answer.lower() != _PROBE:
-        return f"{shown} answered {answer[:64]!r} to {_PROBE!r}"
+    if answer.lower() != (b"" if handler == _NO_ANSWER else probe):
+        return f"{shown} answered {answer[:64]!r} to {probe!r}"
     return None
 
 
@@ -64,12 +84,10 @@ def _host_of(endpoint: TcpEndpoint) -> str:
     return _WILDCARDS.get(endpoint.host, endpoint.host)
 
 
-def _over_tls(sock: socket.socket) -> socket.socket:
-    import ssl
+def _over_tls(sock: socket.socket) -> TlsClient:
+    from echoserver.process.tls_client import TlsClient  # most servers are asked without, and don't load it
 
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    return context.wrap_socket(sock)
+    return TlsClient(sock)
 
 
 def _connect(endpoint: TcpEndpoint | UnixEndpoint, timeout: float | None) -> socket.socket:

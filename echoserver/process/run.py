@@ -6,19 +6,24 @@ import os
 import signal
 import threading
 from dataclasses import asdict
-from time import monotonic
+from time import monotonic, monotonic_ns
 from typing import Any
 
 from echoserver.clock import Deadline
-from echoserver.errors import EchoServerError
+from echoserver.errors import ConfigError, EchoServerError
 from echoserver.observe.logs import LogWriter
 from echoserver.observe.metrics import ConnectionState
 from echoserver.process.notify import ServiceManager
 from echoserver.process.orphans import reap_orphans
 from echoserver.process.shortage import shortage_as_error
 from echoserver.process.signals import STOP_SIGNALS, Event, EventInbox, Notice
+from echoserver.process.terminal import ControllingTerminal
 from echoserver.process.uncaught import IgnoredError
+from echoserver.process.watchdog import Watchdog
 from echoserver.server import Server
+
+# What ends the process. SIGHUP does so where the terminal has gone.
+_ENDING = (*STOP_SIGNALS, signal.SIGHUP)
 
 
 def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceManager) -> None:
@@ -48,16 +53,21 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
         helpers.start()
         if server.config.mode == "threads":
             _try_a_thread()
-    manager.tell(READY="1", STATUS=f"serving on {', '.join(server.endpoints)}")
+    manager.tell(READY="1", STATUS=_status(server))
     if os.getpid() == 1:
         inbox.post(signal.SIGCHLD)  # for those that ended before the signal was handled
     next_stats = Deadline(server.config.stats_interval)
+    watchdog = Watchdog(os.environ, manager, writer.logger)
+    terminal = ControllingTerminal()
     drained = False
     while not drained:
-        for event in inbox.wait(next_stats.timeout()):
+        for event in inbox.wait(watchdog.timeout(next_stats.timeout())):
             drained = drained or event is Notice.DRAINED
-            if _act(event, server, writer, helpers):
+            if event == signal.SIGHUP and not terminal.has_gone():
+                _reload(server, writer, helpers, manager)
+            elif _act(event, server, writer, helpers):
                 manager.tell(STOPPING="1", STATUS=f"draining {len(server.connections())} connections")
+        watchdog.look(server.stuck)
         if next_stats.expired and not drained:
             writer.logger.info("stats", **_counters(server, writer))
             next_stats = Deadline(server.config.stats_interval)
@@ -139,16 +149,35 @@ def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> 
         reap_orphans()
     elif event == signal.SIGUSR1:
         _dump(server, writer)
-    elif event in (*STOP_SIGNALS, Notice.FAILED):
+    elif event in (*_ENDING, Notice.FAILED):
         cause = event.name if isinstance(event, signal.Signals) else "failure"
         if not helpers.draining:
             writer.logger.info("draining", connections=len(server.connections()), cause=cause)
             helpers.begin_drain()
             return True
-        if event in STOP_SIGNALS:
+        if event in _ENDING:
             writer.logger.warning("cutting", connections=len(server.connections()), cause=cause)
             server.cut()
     return False
+
+
+def _reload(server: Server, writer: LogWriter, helpers: _Helpers, manager: ServiceManager) -> None:
+    """Read again what may have changed, and tell the service manager when that is done, whether it worked or not."""
+    if helpers.draining:
+        return
+    # The clock of systemd's own time stamps, which it needs to know this reload from an earlier one.
+    manager.tell(RELOADING="1", MONOTONIC_USEC=str(monotonic_ns() // 1000))
+    status = _status(server)
+    try:
+        if not server.reload():
+            writer.logger.info("nothing to reload")
+    except ConfigError as error:  # the server has logged it
+        status = f"{status}; not reloaded: {error}"
+    manager.tell(READY="1", STATUS=status)
+
+
+def _status(server: Server) -> str:
+    return f"serving on {', '.join(server.endpoints)}"
 
 
 def _counters(server: Server, writer: LogWriter) -> dict[str, Any]:

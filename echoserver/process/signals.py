@@ -13,7 +13,7 @@ from types import FrameType
 
 from echoserver.process.uncaught import IgnoredError
 
-STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _DRAIN_BYTES = 65536
 
 
@@ -91,7 +91,7 @@ def signals_as_events() -> Iterator[EventInbox]:
     def post(number: int, _frame: FrameType | None) -> None:
         inbox.post(signal.Signals(number))
 
-    taken = [*STOP_SIGNALS, signal.SIGUSR1, *([signal.SIGCHLD] if os.getpid() == 1 else [])]
+    taken = [*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, *([signal.SIGCHLD] if os.getpid() == 1 else [])]
     # nohup(1) starts a program with SIGHUP ignored, which must stay so.
     taken = [number for number in taken if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
     # Another thread may receive a signal, and Python runs its handler in the main thread alone: this wakes it.

@@ -21,9 +21,10 @@ from echoserver.net.unix import welcome
 from echoserver.net.waker import Waker
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason
+from echoserver.observe.telling import tell
 from echoserver.serving.admission import Admission, Lease
 from echoserver.serving.affinity import Affinity
-from echoserver.serving.lifecycle import Lifecycle, tell
+from echoserver.serving.lifecycle import Lifecycle
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(
@@ -81,6 +82,8 @@ class Acceptor:
         self._listeners: list[Listener] = []
         self.thread = Thread(target=self._run, name="acceptor", daemon=True)
         self._stopping = Event()
+        self.rounds = 0
+        """How often the thread has been woken; its own. See `pulse.py`."""
         self._deadline = Deadline(0)  # how long peers in the kernel's queue are accepted; set before `_stopping`
         # The acceptor's own.
         self._warn_limit = Throttle(1.0)
@@ -139,6 +142,10 @@ class Acceptor:
         self.thread.join(grace.timeout())
         return [self.thread] if self.thread.is_alive() else []
 
+    def nudge(self) -> None:
+        """Wake the thread; see `pulse.py`."""
+        self._waker.wake()
+
     def close(self) -> None:
         """Give the waker back, once no connection is left that would use it."""
         if self._listeners:
@@ -152,6 +159,7 @@ class Acceptor:
             while not self._stopping.is_set():
                 for key, _ in self._selector.select():
                     if key.data is None:
+                        self.rounds += 1
                         self._waker.clear()
                     else:
                         self._accept_some(key.data)
@@ -263,6 +271,7 @@ class Acceptor:
         try:
             while (lease := admission.take_place()) is None and not self._stopping.is_set():
                 poll.poll()
+                self.rounds += 1
                 self._waker.clear()
             return lease
         finally:

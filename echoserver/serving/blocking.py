@@ -88,7 +88,7 @@ class BlockingDriver:
         if connection.opening is not None:
             connection.opening.advance(connection)
         self._stats.state = _HANDLING
-        self._send_all(session.open())
+        self._send_all(session.open(connection))
         self._stats.state = _RECEIVING
         if connection.bucket is not None:
             self._answer_limited(connection.bucket)

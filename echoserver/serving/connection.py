@@ -11,8 +11,9 @@ import errno
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
+from echoserver.handlers import Proxied
 from echoserver.net.endpoint import format_address
 from echoserver.net.splice import PipePool
 from echoserver.net.transport import Transport
@@ -23,6 +24,9 @@ from echoserver.serving.rate import TokenBucket
 from echoserver.serving.reasons import ABRUPT, BROKEN, HARSHNESS, LINGERING
 from echoserver.serving.session import Session
 from echoserver.serving.tracebacks import clear_frames
+
+if TYPE_CHECKING:
+    from echoserver.net.tls_facts import TlsInfo
 
 RECEIVE_BYTES = 65536
 """The most that a handler is given at once."""
@@ -72,8 +76,8 @@ class Connection:
     """
 
     __slots__ = (
-        *("_closed", "_gate", "_waker", "abrupt", "bucket", "ending", "endpoint", "error", "lease", "number"),
-        *("opened_at", "opening", "pipes", "proxied_by", "reason", "served_by", "session", "stats", "tls_version"),
+        *("_closed", "_gate", "_waker", "abrupt", "bucket", "ending", "endpoint", "error", "lease", "mode"),
+        *("number", "opened_at", "opening", "pipes", "proxied", "reason", "served_by", "session", "stats", "tls"),
         *("transport", "watch"),
     )
 
@@ -85,10 +89,10 @@ class Connection:
         self.endpoint = endpoint
         self.opening: Opening | None = None
         """What comes before the handler; written by the owner, and `None` once that is over."""
-        self.proxied_by: str | None = None
-        """The address of the proxy that speaks for the peer."""
-        self.tls_version: str | None = None
-        """Such as `TLSv1.3`; `None` without TLS."""
+        # These are for `Peer`. The owner writes them before the handler is made, and nothing changes them later.
+        self.mode = ""
+        self.proxied: Proxied | None = None
+        self.tls: TlsInfo | None = None
         self.pipes: PipePool | None = None
         """Where to borrow a pipe for bulk data; `None` copies all of it."""
         self.bucket: TokenBucket | None = None
@@ -126,6 +130,17 @@ class Connection:
         return address[0] if isinstance(address, tuple) else None
 
     @property
+    def local(self) -> str:
+        """The server's own address of the connection; empty once it is closed."""
+        with self._gate:
+            return "" if self._closed else self.transport.local()
+
+    @property
+    def proxied_by(self) -> str | None:
+        """The address of the proxy that speaks for the peer."""
+        return None if self.proxied is None or self.proxied.header.local else self.proxied.by
+
+    @property
     def closed(self) -> bool:
         """Whether the socket has been closed."""
         with self._gate:
@@ -154,11 +169,6 @@ class Connection:
     def end_of_input(self) -> CloseReason:
         """The reason for which a connection ends whose peer sends no more."""
         return CloseReason.TRUNCATED if self.transport.truncated else CloseReason.EOF
-
-    def speak_for(self, address: object) -> None:
-        """Take the address that a proxy has named for that of the peer."""
-        self.proxied_by = self.peer
-        self.session.address = address
 
     def start_lingering(self) -> bool:
         """Return whether to linger before closing, and begin to.
@@ -218,7 +228,7 @@ class Connection:
 
     # -- called from any thread
 
-    def end(self, reason: CloseReason, *, abruptly: bool = False) -> bool:
+    def end(self, reason: CloseReason, *, abruptly: bool = False, shut: Callable[[], None] | None = None) -> bool:
         """Ask the connection to end.
 
         The first reason stands, except that a harsher one replaces it, and any end can become abrupt. Shutting down the
@@ -230,6 +240,8 @@ class Connection:
             Why it has to end.
         abruptly:
             Whether to end abruptly even for a reason that lets what had arrived be answered.
+        shut:
+            What shuts the transport down, with the lock held; by default as much of it is shut down as the reason says.
 
         Returns
         -------
@@ -248,16 +260,13 @@ class Connection:
                 return False
             self.abrupt = self.abrupt or abruptly
             try:
-                if abruptly:
-                    self.transport.shut_both()
-                else:
-                    self.transport.shut_reading()
+                (shut or (self.transport.shut_both if abruptly else self.transport.shut_reading))()
             except OSError as error:  # the peer has reset it: the owner is awake, or about to be
                 ours = error.errno not in _NOT_OURS
             waker = self._waker
         # Outside the lock, since it may take another one. A connection that pauses for its rate limit, or whose
-        # descriptor has been closed by a handler, is not woken by a shutdown.
-        if waker is not None and (self.bucket is not None or not ours):
+        # descriptor has been closed by a handler or by `shut`, is not woken by a shutdown.
+        if waker is not None and (self.bucket is not None or shut is not None or not ours):
             waker.wake(self)
         return True
 

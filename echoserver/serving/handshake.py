@@ -7,8 +7,8 @@ from collections.abc import Callable
 
 from echoserver.clock import format_duration
 from echoserver.config import ServerConfig
+from echoserver.net.certificates import Certificates
 from echoserver.net.tls import TlsTransport
-from echoserver.net.tls_context import make_context
 from echoserver.net.tls_facts import HandshakeError
 from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.connection import Connection, Opening
@@ -35,12 +35,13 @@ class Handshakes:
 
     def __init__(self, config: ServerConfig) -> None:
         key, authorities = config.tls_key or None, config.tls_client_ca or None
-        self._context = make_context(config.tls_cert, key, authorities, config.tls_min_version)
+        self.certificates = Certificates(config.tls_cert, key, authorities, config.tls_min_version)
+        """What new connections are served with."""
         self._timeout = config.handshake_timeout
 
     def begin(self, sock: socket.socket) -> tuple[TlsTransport, Callable[[], Opening]]:
         """Return the transport of a new connection, and what makes its opening, whose time limit begins then."""
-        transport = TlsTransport(sock, self._context)
+        transport = TlsTransport(sock, self.certificates.context)
         return transport, lambda: Handshake(transport, self._timeout)
 
 
@@ -74,7 +75,7 @@ class Handshake:
             raise self._failed(connection, str(error)) from None
         if wanted is not None:
             return _INTERESTS[wanted]
-        connection.tls_version = self._transport.tls_info().version
+        connection.tls = self._transport.tls_info()
         connection.opening = None
         return None
 

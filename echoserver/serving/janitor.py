@@ -12,7 +12,8 @@ from threading import Thread
 from time import monotonic
 
 from echoserver.clock import Deadline
-from echoserver.serving.lifecycle import Lifecycle, report
+from echoserver.observe.telling import report
+from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.limits import Limits, TimeLimits
 from echoserver.serving.lingering import Lingering
 from echoserver.serving.registry import ConnectionRegistry
@@ -50,6 +51,8 @@ class Janitor:
         # The janitor thread's own.
         self._lingering = Lingering()
         self._lost = 0.0
+        self.rounds = 0
+        """How often the thread has looked; its own. See `pulse.py`."""
         self.thread = Thread(target=self._run, name="janitor", daemon=True)
 
     def start(self) -> None:
@@ -63,6 +66,9 @@ class Janitor:
             self.thread.join(deadline.timeout())
         return [self.thread] if self.thread.is_alive() else []
 
+    def nudge(self) -> None:
+        """Do nothing: the thread wakes by itself, a few times a second. See `pulse.py`."""
+
     def _run(self) -> None:
         look_at, going_on = monotonic(), True
         while going_on:
@@ -75,6 +81,7 @@ class Janitor:
                     late, look_at = now - look_at, now + self._look_interval
                     if late >= _STOPPED_SECONDS:
                         self.forgive(late)
+                    self.rounds += 1
                     self.look(now)
                     self._maintain()
                     look_at = monotonic() + self._look_interval

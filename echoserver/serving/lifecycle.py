@@ -7,9 +7,6 @@ thread has served a connection calls `begin_close`; and `finalise` is the one pl
 from __future__ import annotations
 
 import socket
-import sys
-import threading
-from collections.abc import Callable
 from queue import SimpleQueue
 from threading import Event
 from time import monotonic
@@ -23,6 +20,7 @@ from echoserver.net.splice import PipePool
 from echoserver.observe.connection_log import log_end, log_stuck
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, ConnectionState, Metrics
+from echoserver.observe.telling import report, tell
 from echoserver.serving.admission import Lease, insist
 from echoserver.serving.connection import Connection
 from echoserver.serving.openings import Openings
@@ -49,7 +47,7 @@ class Recipe:
     pipes:
         Where they borrow pipes for bulk data; `None` copies all of it.
     config:
-        How fast each may receive, and what each goes through before its handler is made.
+        How each is served, how fast it may receive, and what it goes through before its handler is made.
 
     """
 
@@ -57,7 +55,9 @@ class Recipe:
         self.factory = factory
         self._pipes = pipes
         self._rate, self._burst = config.rate_limit, config.rate_burst
-        self._openings = Openings(config)
+        self.openings = Openings(config)
+        """What each goes through before its handler is made."""
+        self._mode = config.mode
 
     def make(self, number: int, sock: socket.socket, address: object, listener: Listener, lease: Lease) -> Connection:
         """Return a new connection."""
@@ -66,8 +66,9 @@ class Recipe:
             burst = self._burst.count or rate.count
             bucket = TokenBucket(rate.count, burst, of_bytes=rate.of_bytes, now=monotonic())
         session = Session(self.factory, address)
-        transport, opening = self._openings.begin(sock, listener.endpoint)
+        transport, opening = self.openings.begin(sock, listener.endpoint)
         connection = Connection(number, listener.name, transport, session, lease)
+        connection.mode = self._mode
         connection.pipes, connection.bucket = self._pipes if transport.can_splice else None, bucket
         if opening is not None:
             connection.opening, connection.stats.state = opening, ConnectionState.OPENING
@@ -217,17 +218,3 @@ class Lifecycle:
         self.failure = error
         self.over.set()
         tell(self._log.error, "cannot go on serving", reason=repr(error))
-
-
-def tell(log: Callable[..., object], event: str, **facts: object) -> None:
-    """Log an event. The log of an embedding program may raise: that is reported, and the thread goes on."""
-    try:
-        log(event, **facts)
-    except Exception:  # noqa: BLE001 - as above; this thread serves others too
-        report()
-
-
-def report() -> None:
-    """Report the exception being handled as Python reports one that ends a thread; the thread goes on."""
-    # Looked up now: the program may have installed its hook after this module was loaded.
-    threading.excepthook(threading.ExceptHookArgs((*sys.exc_info(), threading.current_thread())))

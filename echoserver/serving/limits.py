@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
+from echoserver.config import ServerConfig
+from echoserver.net.endpoint import TcpEndpoint
 from echoserver.observe.metrics import CloseReason, ConnectionState
 from echoserver.serving.connection import Connection
 
@@ -28,6 +31,20 @@ class Limits:
     lifetime: float = 0.0
     opening: float = 0.0
     """The shortest of those before the handler is made. Each connection knows when its own is over."""
+
+    @classmethod
+    def of(cls, config: ServerConfig) -> Self:
+        """Return the limits that a configuration sets."""
+        endpoints = config.endpoints
+        opening = [config.proxy_timeout for endpoint in endpoints if endpoint.proxy]
+        opening += [config.handshake_timeout for entry in endpoints if isinstance(entry, TcpEndpoint) and entry.tls]
+        return cls(
+            idle=config.idle_timeout,
+            write=config.write_timeout,
+            handler=config.handler_timeout,
+            lifetime=config.max_lifetime,
+            opening=min(filter(None, opening), default=0.0),
+        )
 
     @property
     def look_interval(self) -> float:

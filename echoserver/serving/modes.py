@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from threading import Thread
 from typing import Protocol
 
@@ -15,6 +16,7 @@ from echoserver.observe.metrics import WorkerSnapshot
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.pulse import Beating
 from echoserver.serving.threads import ServingThreads
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.pool import Workers
@@ -36,6 +38,10 @@ class Mode(Protocol):
 
     def serves_in(self, thread: Thread) -> bool:
         """Return whether handlers are called in this thread."""
+
+    @property
+    def beating(self) -> Sequence[Beating]:
+        """The threads that all connections depend on."""
 
     def maintain(self) -> None:
         """Put the threads in order; called a few times a second."""

@@ -238,7 +238,7 @@ class NonBlockingDriver:
             self._opened = True
             self._plain = connection.bucket is None
             self._stats.state = _HANDLING
-            greeting = connection.session.open()
+            greeting = connection.session.open(connection)
             return self._try_send(greeting) if type(greeting) is bytes else self._begin_special_reply(greeting)
         if connection.ending is None:
             return self._on_bulk() if connection.bucket is None else self._on_limited(connection.bucket)

@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING
 from echoserver.config import ServerConfig
 from echoserver.net.endpoint import Endpoint, TcpEndpoint
 from echoserver.net.transport import PlainTransport, Transport
+from echoserver.observe.logger import Logger
+from echoserver.observe.metrics import Metrics
 from echoserver.serving.connection import Opening
 
 if TYPE_CHECKING:
     from echoserver.serving.handshake import Handshakes
     from echoserver.serving.proxied import ProxyOpening
+    from echoserver.serving.renewal import Renewal
 
 
 class Openings:
@@ -42,6 +45,15 @@ class Openings:
             self._proxy_opening = import_module("echoserver.serving.proxied").ProxyOpening
         if any(_speaks_tls(endpoint) for endpoint in config.endpoints):
             self._handshakes = import_module("echoserver.serving.handshake").Handshakes(config)
+
+    def renewal(self, metrics: Metrics, log: Logger) -> Renewal | None:
+        """Return what reads the certificate of the TLS endpoints again; `None` without any."""
+        if self._handshakes is None:
+            return None
+        renewal: Renewal = import_module("echoserver.serving.renewal").Renewal(
+            self._handshakes.certificates, metrics, log
+        )
+        return renewal
 
     def begin(self, sock: socket.socket, endpoint: Endpoint) -> tuple[Transport, Opening | None]:
         """Return the transport of a new connection, and what it goes through first; `None` if that is nothing."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ipaddress import IPv4Network, IPv6Network
 
 from echoserver.clock import format_duration
+from echoserver.handlers import Proxied
 from echoserver.net.proxy_header import ProxyError, ProxyHeader
 from echoserver.net.proxy_reader import ProxyReader
 from echoserver.observe.metrics import CloseReason, ConnectionState
@@ -81,8 +82,9 @@ class ProxyOpening:
     @staticmethod
     def _enter(connection: Connection, header: ProxyHeader) -> None:
         """Take over the addresses in the header, and count the connection for its host."""
+        connection.proxied = Proxied(connection.peer, header)
         if not header.local:
-            connection.speak_for(header.source)
+            connection.session.address = header.source
         host = connection.host
         if host is not None and not connection.lease.enter_proxied_host(host):
             raise refused(connection, f"the host {host} has as many connections as one may have", CloseReason.KILLED)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
-from echoserver.handlers import Handler, HandlerFactory, Peer, Reply
+from echoserver.handlers import Facts, Handler, HandlerFactory, Peer, Reply
 from echoserver.net.endpoint import format_address
 from echoserver.serving.pieces import HandlerFailedError, Pieces, as_piece
 
@@ -41,10 +41,17 @@ class Session:
         """Whether every reply is the very bytes that were received; a driver then need not ask for it."""
         return self._factory.unchanged
 
-    def open(self) -> bytes | Pieces:
-        """Make the handler and return its greeting."""
+    def open(self, facts: Facts) -> bytes | Pieces:
+        """Make the handler and return its greeting.
+
+        Parameters
+        ----------
+        facts:
+            Where `self.peer` finds what is known of the connection.
+
+        """
         try:
-            self._handler = self._factory.make(_peer_at(self.address))
+            self._handler = self._factory.make(_peer_at(self.address, facts))
             self._feed = _feed_unchanged if self.unchanged else self._handler.feed  # the latter takes up memory
             return _checked(self._handler.greet())
         except BaseException as error:
@@ -72,10 +79,10 @@ class Session:
         self._feed = _feed_closed
 
 
-def _peer_at(address: object) -> Peer:
+def _peer_at(address: object, facts: Facts) -> Peer:
     if isinstance(address, tuple) and len(address) >= 2:
-        return Peer(str(address[0]), int(address[1]))
-    return Peer(format_address(address), None)
+        return Peer(str(address[0]), int(address[1]), facts)
+    return Peer(format_address(address), None, facts)
 
 
 def _feed_unchanged(data: bytes) -> Reply:

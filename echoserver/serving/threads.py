@@ -51,6 +51,11 @@ class ServingThreads:
     def start(self) -> None:
         """Do nothing: threads start when there are connections."""
 
+    @property
+    def beating(self) -> tuple[()]:
+        """The threads that all connections depend on: none, since each has its own."""
+        return ()
+
     def maintain(self) -> None:
         """Fit the interpreter to the number of threads, and end the connections of threads that died.
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import tomli_w
 
 from echoserver.config import options
-from echoserver.config.addresses import Endpoints, Networks
+from echoserver.config.addresses import Endpoints, Networks, Several
+from echoserver.config.faults import FaultRules, FaultTicket
 from echoserver.config.values import (
     AmountKind,
     Choice,
@@ -21,8 +22,11 @@ from echoserver.config.values import (
     Whole,
 )
 from echoserver.errors import ConfigError
+from echoserver.faults.rules import parse_rule
+from echoserver.faults.tickets import Ticket, read_ticket
 from support import ROOT
 
+TICKETS = (str(Ticket(7, 1, (parse_rule("reset"),))), str(Ticket(8, 2, (parse_rule("drop@msg 5"),))))
 OPTIONS = dict(options())
 EXAMPLE = ROOT / "config" / "echoserver.toml"
 
@@ -46,6 +50,10 @@ def two_texts(kind: Kind) -> tuple[str, str]:
             return "10.0.0.0/8\n::1", "192.0.2.7"
         case Endpoints():
             return "tcp://[::]:9000\nunix:/run/echo.sock?mode=0600", "systemd:echo"
+        case FaultRules():
+            return "delay=50ms:10,200ms:2@10%\nreset@byte 1000", "drop@msg 5"
+        case FaultTicket():
+            return TICKETS
         case RateKind():
             return "100/s", "1MiB/s"
         case AmountKind():
@@ -74,6 +82,10 @@ def wrong_texts(kind: Kind) -> list[str]:
             return ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1 ", "10.0.0.1\n\n", "1", "::1/129"]
         case Endpoints():
             return ["localhost:9000", "udp://127.0.0.1:9000", "fd:", "fd:-1", "fd:x", "systemd:", "UNIX:/x", "/run/x"]
+        case FaultRules():
+            return ["reset@", "dealy=1s", "drop\nrefuse@byte 5", "delay=50ms@200%", " ", "reset=\x1b[2J"]
+        case FaultTicket():
+            return ["drop", TICKETS[0][:-1], TICKETS[0] + "2", TICKETS[0].lower(), TICKETS[0] + "\n"]
         case RateKind():
             return ["100", "/s", "0/s", "1.5/s", "-1/s", "64kb/s", "64 kB/s", "100/m", "1001GB/s", "٣/s", "0kB"]
         case AmountKind():
@@ -81,6 +93,31 @@ def wrong_texts(kind: Kind) -> list[str]:
         case Text() | HandlerName() | FileName():
             return ["two\nlines", "\x1b[2J", "\x7f"]
     raise AssertionError(f"add what a {type(kind).__name__} refuses")
+
+
+def refusal_of(kind: Kind, text: str) -> str:
+    """Return what the refusal of a wrong text says after its origin."""
+    read = {FaultRules: parse_rule, FaultTicket: read_ticket}.get(type(kind))
+    if read is not None:
+        # These say themselves what is wrong; their own tests show that.
+        for line in text.split("\n") if kind.many else [text]:
+            try:
+                read(line)
+            except ValueError as error:
+                return str(error)
+    return f"{refused_part(kind, text)!r} is refused: must be {kind.allowed}"
+
+
+def refused_part(kind: Kind, value: object) -> object:
+    """Return what of a wrong value is refused: of several, the first one that is wrong."""
+    if not isinstance(kind, Several) or not isinstance(value, str | list):
+        return value
+    for entry in value.removesuffix("\n").split("\n") if isinstance(value, str) else value:
+        try:
+            kind.check_one(entry)
+        except ValueError:
+            return entry
+    return value
 
 
 def wrong_values(kind: Kind) -> list[object]:
@@ -99,6 +136,10 @@ def wrong_values(kind: Kind) -> list[object]:
             return ["::1", b"", ["x"], [1], [["::1"]], {"::1": 1}, 1, True, 1.5, [""]]
         case Endpoints():
             return ["unix:/x", b"", ["x"], [1], [["unix:/x"]], {"unix:/x": 1}, 1, True, 1.5, [""]]
+        case FaultRules():
+            return ["reset", b"", [1], [["reset"]], {"reset": 1}, 1, True, 1.5, [""]]
+        case FaultTicket():
+            return [*of_other_types, 1, True]
         case AmountKind() | RateKind():
             return [*of_other_types, "", "soon", 1, True, 10**5000, "1e3/s"]
         case FileName():

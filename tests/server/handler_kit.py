@@ -8,6 +8,15 @@ from echoserver.errors import ConfigError
 from echoserver.handlers import Handler, Peer, find_handler
 
 PEER = Peer("127.0.0.1", 5000)
+BUILT_IN_NAMES = "chargen, daytime, discard, echo, frames, info, lines, upper"
+
+
+RING = bytes(range(32, 127))
+
+
+def pattern(count: int) -> bytes:
+    """Return the first lines of the pattern in RFC 864: line N has the characters N to N+71 of the ring of 95."""
+    return b"".join(bytes(RING[(line + place) % 95] for place in range(72)) + b"\r\n" for line in range(count))
 
 
 def say(handler: Handler, *pieces: bytes) -> bytes:

@@ -11,7 +11,17 @@ from echoserver import ServerConfig
 from echoserver.config import flag_of, load_config
 from echoserver.config.values import shown
 from echoserver.errors import ConfigError
-from server.config_kit import OPTIONS, assert_one_line, toml_allows, variable_of, write_file, wrong_texts, wrong_values
+from server.config_kit import (
+    OPTIONS,
+    assert_one_line,
+    refusal_of,
+    refused_part,
+    toml_allows,
+    variable_of,
+    write_file,
+    wrong_texts,
+    wrong_values,
+)
 
 
 @pytest.fixture
@@ -30,7 +40,7 @@ def test_a_wrong_text_is_refused_by_name(name):
         ):
             with pytest.raises(ConfigError) as refusal:
                 load_config(flags, environment)
-            assert str(refusal.value) == f"{origin}: {text!r} is refused: must be {kind.allowed}"
+            assert str(refusal.value) == f"{origin}: {refusal_of(kind, text)}"
             assert (refusal.value.key, refusal.value.origin) == (name, origin)
 
 
@@ -47,7 +57,10 @@ def test_a_wrong_value_in_a_file_is_refused_by_name(name, file):
         path = file({name: value})
         with pytest.raises(ConfigError) as refusal:
             load_config({"config": path}, {})
-        assert str(refusal.value) == f"{name} in {path}: {value!r} is refused: must be {kind.allowed}"
+        assert (
+            str(refusal.value)
+            == f"{name} in {path}: {shown(refused_part(kind, value))} is refused: must be {kind.allowed}"
+        )
 
 
 @pytest.mark.parametrize("name", OPTIONS)
@@ -56,7 +69,7 @@ def test_a_wrong_value_in_python_is_refused_by_name(name):
     for value in [None, *wrong_values(kind)]:
         with pytest.raises(ConfigError) as refusal:
             ServerConfig(**{name: value})
-        assert str(refusal.value) == f"{name}: {shown(value)} is refused: must be {kind.allowed}"
+        assert str(refusal.value) == f"{name}: {shown(refused_part(kind, value))} is refused: must be {kind.allowed}"
         assert refusal.value.key == name
 
 

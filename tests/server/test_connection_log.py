@@ -11,6 +11,7 @@ from time import monotonic
 import pytest
 
 from echoserver.errors import OpeningError
+from echoserver.net.tls_facts import TlsInfo
 from echoserver.observe.connection_log import log_end, log_stuck
 from echoserver.observe.metrics import CloseReason, ConnectionStats
 
@@ -22,7 +23,7 @@ class Ended:
     number: int = 7
     peer: str = "[::1]:5000"
     proxied_by: str | None = None
-    tls_version: str | None = None
+    tls: TlsInfo | None = None
     endpoint: str = "tcp://[::]:9000"
     served_by: int = field(default_factory=threading.get_ident)
     opened_at: float = field(default_factory=monotonic)

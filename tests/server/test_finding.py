@@ -10,7 +10,7 @@ from echoserver import Handler
 from echoserver.errors import ConfigError
 from echoserver.handlers import find_handler
 from echoserver.handlers.finding import available_handlers
-from server.handler_kit import PEER, make, refusal, say
+from server.handler_kit import BUILT_IN_NAMES, PEER, make, refusal, say
 
 # -- by module and attribute
 
@@ -142,7 +142,10 @@ GENERATOR = "is an asynchronous generator; must be a plain function or generator
 @pytest.mark.parametrize(
     ("spec", "problem"),
     [
-        ("nix", "no handler 'nix': there are echo, upper; or give package.module:attribute"),
+        (
+            "nix",
+            "no handler 'nix': there are " + BUILT_IN_NAMES + "; or give package.module:attribute",
+        ),
         ("no_such_module:x", "can't load no_such_module:x: ModuleNotFoundError: No module named 'no_such_module'"),
         (":x", "can't load :x: ValueError: Empty module name"),
         ("handlers_under_test:", "can't load handlers_under_test:: AttributeError: "),
@@ -239,11 +242,11 @@ def test_an_installed_handler_that_is_broken_is_refused(installed):
 def test_the_list_has_all_and_says_which_are_broken(installed):
     installed(shout="plug_in:Shout", broken="plug_in:Whisper")
     found = dict(available_handlers())
-    assert list(found) == ["broken", "echo", "shout", "upper"]
+    assert list(found) == sorted(["broken", "shout", *BUILT_IN_NAMES.split(", ")])
     assert isinstance(found.pop("broken"), ConfigError)
-    assert [target.__name__ for target in found.values()] == ["Echo", "Shout", "Upper"]
+    assert [target.__name__ for target in found.values()] == [name.capitalize() for name in found]
 
 
 def test_the_refusal_of_an_unknown_name_lists_the_installed_ones(installed):
     installed(shout="plug_in:Shout")
-    assert "there are echo, shout, upper;" in str(refusal("shuot"))
+    assert "there are " + BUILT_IN_NAMES.replace("upper", "shout, upper") + ";" in str(refusal("shuot"))

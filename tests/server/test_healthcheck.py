@@ -159,3 +159,16 @@ def test_a_unix_socket_that_does_not_answer(tmp_path):
 def test_an_inherited_socket_cannot_be_asked(endpoint):
     problem = exchange(endpoint, "echo", Deadline(PATIENCE))
     assert problem == f"the address of {endpoint} is known only to what passed the socket: check that address"
+
+
+@pytest.mark.parametrize("mode", ["threads", "workers"])
+@pytest.mark.parametrize("handler", ["discard", "chargen", "daytime", "frames", "lines", "info"])
+def test_every_built_in_handler_is_healthy(handler, mode):
+    with Server(ServerConfig(port=0, handler=handler, mode=mode, drain_timeout=0.2)) as server:
+        assert exchange(TcpEndpoint(*server.address), handler, Deadline(PATIENCE)) is None
+
+
+def test_discard_that_answers_is_not_healthy(answering):
+    port = answering(lambda peer: [peer.recv(100), peer.recv(100), peer.sendall(b"no")])
+    problem = exchange(TcpEndpoint("127.0.0.1", port), "discard", Deadline(PATIENCE))
+    assert problem == rf"127.0.0.1 port {port} answered b'no' to b'echoserver healthcheck\n'"

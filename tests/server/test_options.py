@@ -13,7 +13,6 @@ from hypothesis import strategies as st
 
 from echoserver import Handler
 from echoserver.config.addresses import Networks
-from echoserver.config.rates import Amount, Rate
 from echoserver.config.values import (
     AmountKind,
     Choice,
@@ -25,6 +24,8 @@ from echoserver.config.values import (
     Whole,
     shown,
 )
+from echoserver.rates import Amount, Rate
+from server.config_kit import refused_part
 
 
 class Anything(Handler):
@@ -153,7 +154,9 @@ def test_python_gives_values_as_they_are(kind, value, checked):
 def test_python_values_of_another_kind_are_refused(kind, value):
     with pytest.raises(ValueError) as refusal:  # noqa: PT011 - the text is compared whole
         kind.check(value)
-    assert str(refusal.value) == kind.allowed
+    # Of several values, the one that is wrong is named.
+    refused = "" if refused_part(kind, value) is value else f"{shown(refused_part(kind, value))} is refused: must be "
+    assert str(refusal.value) == f"{refused}{kind.allowed}"
 
 
 @pytest.mark.parametrize("value", [30, 0.0, 1.5, False, "", "soon", [], {}])

@@ -10,6 +10,7 @@ import sys
 import pytest
 
 from server.command_kit import error_of
+from server.handler_kit import BUILT_IN_NAMES
 from support import PATIENCE, ROOT, Program, command, environment, run
 
 # -- signals while it starts
@@ -161,7 +162,18 @@ def test_a_shortage_of_memory_while_it_loads_is_exit_1_and_one_line(tmp_path):
     [
         (["--port", "65536"], "--port: '65536' is refused: must be a whole number from 0 to 65535"),
         (["--host", ""], "--host: '' is refused: must be a text that is not empty, without control characters"),
-        (["--handler", "nix"], "--handler: no handler 'nix': there are echo, upper; or give package.module:attribute"),
+        (
+            ["--handler", "chargen", "--handler-option", "lines=-1"],
+            "--handler-option: lines = '-1': must be a whole number from 0 to 1000000000000",
+        ),
+        (
+            ["--handler", "frames", "--handler-option", "max_frame=64"],
+            "--handler-option: max_frame = '64': must be a size such as 64KiB or 16MiB, from 1B to 1GiB",
+        ),
+        (
+            ["--handler", "nix"],
+            "--handler: no handler 'nix': there are " + BUILT_IN_NAMES + "; or give package.module:attribute",
+        ),
         (["--handler-option", "a=1"], "--handler-option: handler echo has no option 'a': it takes no options"),
         (
             ["--config", "nowhere.toml"],

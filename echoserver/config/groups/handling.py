@@ -18,7 +18,7 @@ class Handling:
     handler: HandlerSpec = option(
         cast("HandlerSpec", "echo"),
         HandlerName(),
-        "What produces the replies: echo, upper, an installed handler, or package.module:attribute.",
+        "What produces the replies: a built-in handler such as echo, an installed one, or package.module:attribute.",
         "`echoserver handlers` lists the handlers that are available.",
     )
     handler_options: Mapping[str, Any] = option(

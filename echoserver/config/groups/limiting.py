@@ -8,8 +8,8 @@ from typing import cast
 
 from echoserver.config.addresses import Networks
 from echoserver.config.declaring import option
-from echoserver.config.rates import Amount, Rate
 from echoserver.config.values import AmountKind, Choice, Duration, RateKind, Whole
+from echoserver.rates import Amount, Rate
 
 
 @dataclass(frozen=True, kw_only=True, init=False, repr=False, eq=False)

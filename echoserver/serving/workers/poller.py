@@ -5,11 +5,9 @@ The docstring of the package says what belongs to whom, and which interleavings 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from queue import SimpleQueue
 from threading import Event, Lock, Thread
 from time import monotonic
-from typing import TypeVar
 
 from echoserver.clock import Deadline
 from echoserver.net.buffer import ReceiveBuffer
@@ -23,10 +21,10 @@ from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.opened import drive
 from echoserver.serving.sigpipe import hold_back_sigpipe
 from echoserver.serving.workers.epoll_set import EpollSet
+from echoserver.serving.workers.messages import take_all
 from echoserver.serving.workers.ready import ReadyQueue
 from echoserver.serving.workers.timers import TimerHeap
 
-T = TypeVar("T")
 _EVENTS_A_BATCH = 512
 
 
@@ -52,8 +50,8 @@ class Poller:
         self._affinity = affinity
         self.stopping = Event()
         """Set when the workers mode stops: replace no worker, wait for no place on the queue."""
-        self.events = 0
-        """How many this thread has served itself; written by this thread alone."""
+        self.events = self.rounds = 0
+        """How many this thread has served itself, and how often it was woken; written by this thread alone."""
         self._arrivals: SimpleQueue[Connection] = SimpleQueue()
         self._returned: SimpleQueue[tuple[NonBlockingDriver, Interest]] = SimpleQueue()
         self._woken: SimpleQueue[Connection] = SimpleQueue()
@@ -101,6 +99,10 @@ class Poller:
             self._arrivals.put(connection)
         self._waker.wake()
 
+    def nudge(self) -> None:
+        """Wake the thread; see `pulse.py`."""
+        self._waker.wake()
+
     def wake(self, connection: Connection) -> None:
         """Have the poller look at a connection that waits for something other than its socket."""
         self._woken.put(connection)
@@ -143,7 +145,7 @@ class Poller:
             if not is_held:
                 driver.connection.reason = CloseReason.KILLED
                 self._remove(driver)
-        for arrival in _take_all(self._arrivals):
+        for arrival in take_all(self._arrivals):
             arrival.reason = CloseReason.KILLED
             self._lifecycle.begin_close(arrival)
 
@@ -172,6 +174,7 @@ class Poller:
                 self.events += len(events) - woken
             if woken:
                 # After the batch, so that within it a descriptor number means one connection.
+                self.rounds += 1
                 self._waker.clear()
                 self._take_messages()
             if timers is not None:
@@ -220,11 +223,11 @@ class Poller:
 
     def _take_messages(self) -> None:
         """Act on everything that other threads have said."""
-        for driver, interest in _take_all(self._returned):
+        for driver, interest in take_all(self._returned):
             self._take_back(driver, interest)
-        for connection in _take_all(self._arrivals):
+        for connection in take_all(self._arrivals):
             self._begin(connection)
-        for connection in _take_all(self._woken):
+        for connection in take_all(self._woken):
             self._resume(connection)
 
     def _take_back(self, driver: NonBlockingDriver, interest: Interest) -> None:
@@ -293,8 +296,3 @@ class Poller:
         queued = [] if self._ready is None else self._ready.take_left()
         for driver in [driver for driver in self._drivers.values() if not driver.queued] + queued:
             self._serve_to_end(driver)
-
-
-def _take_all(queue: SimpleQueue[T]) -> Iterator[T]:
-    while not queue.empty():  # true until this thread, which alone takes from it, has taken the last one
-        yield queue.get_nowait()

@@ -9,6 +9,7 @@ the work.
 from __future__ import annotations
 
 from threading import Lock, Thread
+from typing import Self
 
 from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
@@ -90,6 +91,25 @@ class Workers:
     def serves_in(self, thread: Thread) -> bool:
         """Return whether handlers are called in this thread."""
         return thread is self._poller.thread or (isinstance(thread, Worker) and thread.poller is self._poller)
+
+    @property
+    def beating(self) -> tuple[Self]:
+        """The threads that all connections depend on: the poller. A worker that is stuck holds up one."""
+        return (self,)
+
+    @property
+    def thread(self) -> Thread:
+        """The poller's."""
+        return self._poller.thread
+
+    @property
+    def rounds(self) -> int:
+        """How often it has been woken, or has looked for a place on the full queue, which holds it up rightly."""
+        return self._poller.rounds + self._ready.retries
+
+    def nudge(self) -> None:
+        """Wake the poller."""
+        self._poller.nudge()
 
     def maintain(self) -> None:
         """Replace workers that died, and end what they served; called by the janitor a few times a second."""

@@ -16,7 +16,7 @@ from time import monotonic
 from echoserver.clock import Deadline, Throttle
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import ConnectionState
-from echoserver.serving.lifecycle import tell
+from echoserver.observe.telling import tell
 from echoserver.serving.nonblocking import NonBlockingDriver
 
 _FULL_RETRY_SECONDS = 0.1
@@ -66,6 +66,8 @@ class ReadyQueue:
         """The most connections that have waited at once."""
         self.times_full = 0
         """How often the poller had to wait for a place."""
+        self.retries = 0
+        """How often it has found the queue still full while it waited: it is held up, and not stuck."""
 
     @property
     def depth(self) -> int:
@@ -109,6 +111,7 @@ class ReadyQueue:
             try:
                 self._queue.put(entry, timeout=_FULL_RETRY_SECONDS)
             except Full:
+                self.retries += 1
                 continue
             return True
         return False

@@ -6,9 +6,9 @@ import re
 from dataclasses import dataclass
 from typing import Self
 
-# From the largest to the smallest, so that the first that divides a count gives the shortest text.
-_UNITS = {"GiB": 1024**3, "GB": 1000**3, "MiB": 1024**2, "MB": 1000**2, "KiB": 1024, "kB": 1000, "B": 1}
-_AMOUNT = re.compile(rf"(\d{{1,13}})({'|'.join(_UNITS)})?", re.ASCII)
+from echoserver.sizes import UNITS, format_size
+
+_AMOUNT = re.compile(rf"(\d{{1,13}})({'|'.join(UNITS)})?", re.ASCII)
 _MOST = 10**12
 
 
@@ -37,8 +37,7 @@ class _Quantity:
     def __str__(self) -> str:
         if not self.of_bytes:
             return str(self.count)
-        unit, size = next((unit, size) for unit, size in _UNITS.items() if self.count % size == 0)
-        return f"{self.count // size}{unit}"
+        return format_size(self.count)
 
 
 class Amount(_Quantity):
@@ -59,7 +58,7 @@ class Amount(_Quantity):
         match = _AMOUNT.fullmatch(text)
         if match is None:
             raise ValueError(text)
-        count = int(match[1]) * _UNITS[match[2] or "B"]
+        count = int(match[1]) * UNITS[match[2] or "B"]
         if count == 0 and text != "0":
             raise ValueError(text)
         return cls(count, of_bytes=match[2] is not None)
