@@ -48,7 +48,7 @@ check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the test
 	$(BIN)/mypy
 	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py tests/server/test_tls*.py
 
-bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 12 minutes
+bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 15 minutes
 	$(BIN)/python -m bench --page docs/benchmarks.md
 
 bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing

@@ -115,8 +115,8 @@ class TlsReceiver:
     """
 
     __slots__ = (
-        *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_receive_raw_into", "_sender"),
-        *("_sock", "held", "partial", "shut", "truncated"),
+        *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_receive_raw_into"),
+        *("_sender", "_sock", "held", "partial", "shut", "truncated"),
     )
 
     def __init__(
@@ -199,8 +199,8 @@ class TlsReceiver:
             receives += 1
             if receives > _MOST_RECEIVES and self._sock.gettimeout() is not None:
                 raise BlockingIOError("no data in what has been received so far")
-            # A whole record at least, and if it is full, no more than is returned at once. Memory that takes one is used
-            # for the ciphertext first: it has been copied when the plaintext comes.
+            # A whole record at least, and if it is full, no more than is returned at once. Memory that takes one is
+            # used for the ciphertext first: it has been copied when the plaintext comes.
             if memory is not None and limit >= RECORD_BYTES + _OVERHEAD_BYTES:
                 count = self._receive_raw_into(memory)
                 received: bytes | memoryview = memory[:count]
