@@ -48,7 +48,7 @@ def arguments(workload: Workload, port: int, seconds: float) -> list[str]:
     """Return the options of the generator in C for a workload."""
     traffic, churn = workload.traffic, workload.kind == "churn"
     options = {"-p": port, "-c": traffic.connections, "-s": traffic.size, "-d": traffic.pipeline, "-t": seconds}
-    options["-w"] = min(_WARMUP, seconds)
+    options["-w"] = min(_WARMUP, seconds / 2)
     flags = {"-u": workload.handler == "upper", "-x": churn, "-T": traffic.tls}
     return [*(str(word) for option in options.items() for word in option), *(flag for flag in flags if flags[flag])]
 

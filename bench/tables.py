@@ -153,7 +153,8 @@ def _is_ours(result: Result) -> bool:
 
 
 def _latency_text(seconds: float) -> str:
-    return time_text(seconds).replace("us", "µs")
+    # Not broken between the number and its unit, however narrow the table is.
+    return time_text(seconds).replace("us", "µs").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _markdown_row(columns: Sequence[str]) -> str:

@@ -45,8 +45,8 @@ class Effort:
         Until when, in seconds after the start, a cell that may have lost gets one more round.
     """
 
-    rounds: int = 4
-    seconds: float = 0.1
+    rounds: int = 5
+    seconds: float = 0.08
     at_most: float = 95.0
 
 
