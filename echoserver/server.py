@@ -83,7 +83,7 @@ class Server:
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
         self._metrics = Metrics()
         self._registry = ConnectionRegistry()
-        recipe = Recipe(self._factory, self._pipes, self.config)
+        recipe = Recipe(self._factory, self._pipes, self.config, self._metrics)
         self._lifecycle = Lifecycle(recipe, self._metrics, self._log)
         self._affinity = Affinity(self.config.cores, lock_bound=not self._factory.blocking and not inline)
         self._mode = self._lifecycle.mode = make_mode(
@@ -137,6 +137,7 @@ class Server:
             facts["core"] = self._affinity.core
         for listener in self._listeners:
             tell(self._log.info, "listening", **listener.facts(), **facts)
+        self._lifecycle.announce()
 
     # -- while it runs
 

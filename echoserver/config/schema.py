@@ -74,6 +74,11 @@ class ServerConfig(Reporting, Faulting, Limiting, Handling, Listening):
             if self.fault_ticket and getattr(self, name):
                 raise ConfigError(f"can't be combined with {name}; the ticket has rules and seed", key="fault_ticket")
 
+    @property
+    def has_faults(self) -> bool:
+        """Whether connections meet faults on purpose."""
+        return bool(self.fault or self.fault_file or self.fault_ticket)
+
     def fault_plan(self) -> Plan | None:
         """Return what the connections of a server meet on purpose; `None` without rules.
 
@@ -83,7 +88,7 @@ class ServerConfig(Reporting, Faulting, Limiting, Handling, Listening):
             The file with rules is refused.
 
         """
-        if not (self.fault or self.fault_file or self.fault_ticket):
+        if not self.has_faults:
             return None
         from echoserver.faults.loading import load_plan
 

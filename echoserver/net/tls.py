@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import socket
 import ssl
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Literal
 
 from echoserver.net import kernel
@@ -22,8 +23,8 @@ _HELLO_BYTES = 16_384  # how much of the handshake is kept to find the server na
 class TlsTransport:
     """A stream of TLS on a connected socket: the server's side of it.
 
-    It belongs to the thread that serves the connection. Another thread may call `unread`, `unacknowledged`, `taken`,
-    `shut_reading` and `shut_both`, none of which touches the TLS object.
+    It belongs to the thread that serves the connection. Another thread may call `unread`, `waiting`, `unacknowledged`,
+    `taken`, `shut_reading` and `shut_both`, none of which touches the TLS object.
 
     Parameters
     ----------
@@ -42,6 +43,8 @@ class TlsTransport:
     )
 
     can_splice = False
+    has_faults = False
+    log_facts: Mapping[str, object] = MappingProxyType({})
 
     def __init__(self, sock: socket.socket, context: ssl.SSLContext, received: bytes = b"") -> None:
         self.sock = sock
@@ -139,6 +142,10 @@ class TlsTransport:
     def unread(self) -> int:
         """Return at most how many bytes wait to be received: they are counted with what encryption adds."""
         return kernel.unread(self.sock) + self._receiver.held + self._receiver.partial
+
+    def waiting(self) -> int:
+        """Return how many bytes wait for the serving thread: not those of a record that it waits for the rest of."""
+        return kernel.unread(self.sock) + self._receiver.held
 
     def unacknowledged(self) -> int:
         """Return how much of the ciphertext sent the peer has not taken yet."""

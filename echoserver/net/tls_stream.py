@@ -17,7 +17,7 @@ _SEND_BYTES = 4 * RECORD_BYTES
 _OVERHEAD_BYTES = 128  # at least what encryption adds to as many bytes
 # How often one non-blocking receive asks the socket: a peer may send records without data, and no end of them.
 _MOST_RECEIVES = 16
-# How much of the answers to such records (key updates) may wait for the peer to take it.
+# How much of the answers to such records (key updates, renegotiations) may wait for the peer to take it.
 _MOST_ANSWER_BYTES = 65_536
 
 
@@ -82,12 +82,16 @@ class TlsSender:
         return len(self._unsent) + self._outgoing.pending
 
     def answer(self) -> None:
-        """Send what receiving has caused, such as the answer to a key update, as far as the socket takes it."""
+        """Send what receiving has caused, such as the answer to a key update, as far as the socket takes it.
+
+        It never waits, not even where the socket blocks: a thread that is to receive must not be held by a peer that
+        reads nothing, and which neither the idle nor the write timeout would find late.
+        """
         try:
-            self.flush()
+            self.flush(socket.MSG_DONTWAIT)
         except BlockingIOError:
             if self.unsent() > _MOST_ANSWER_BYTES:
-                raise OSError("the peer does not take the answers to its key updates") from None
+                raise OSError("the peer does not take the answers to its key updates or renegotiations") from None
 
     def break_off(self) -> None:
         """Send the alert that the TLS object has made of an error, unless it would have to wait."""

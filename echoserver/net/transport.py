@@ -5,7 +5,8 @@ from __future__ import annotations
 import socket
 import struct
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Protocol
 
 from echoserver.net import kernel
@@ -27,6 +28,8 @@ class Transport(Protocol):
 
     can_splice: bool
     """Whether splice(2) on the descriptor moves the same bytes as `recv` and `send`."""
+    has_faults: bool
+    """Whether `recv` and `send` pause on purpose, and so need a driver that knows of it."""
 
     @property
     def truncated(self) -> bool:
@@ -34,6 +37,10 @@ class Transport(Protocol):
 
         Everything that had arrived before has been received, and answers can still be sent.
         """
+
+    @property
+    def log_facts(self) -> Mapping[str, object]:
+        """What the log is to say of it when the connection has ended."""
 
     @property
     def recv(self) -> Callable[[int], bytes]:
@@ -58,6 +65,12 @@ class Transport(Protocol):
 
     def unread(self) -> int:
         """Return how many bytes wait to be received, those that are pending included."""
+
+    def waiting(self) -> int:
+        """Return how many bytes wait for the serving thread.
+
+        That is `unread` without what this thread has already taken of a record whose rest the peer has yet to send.
+        """
 
     def unacknowledged(self) -> int:
         """Return how much of what was sent the peer has not taken yet."""
@@ -117,6 +130,8 @@ class PlainTransport:
     __slots__ = ("_reading_shut", "sock")
 
     can_splice = can_splice()
+    has_faults = False
+    log_facts: Mapping[str, object] = MappingProxyType({})
     truncated = False
 
     def __init__(self, sock: socket.socket) -> None:
@@ -153,6 +168,10 @@ class PlainTransport:
         return 0
 
     def unread(self) -> int:
+        """Return how many bytes wait to be received."""
+        return kernel.unread(self.sock)
+
+    def waiting(self) -> int:
         """Return how many bytes wait to be received."""
         return kernel.unread(self.sock)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import sys
 import traceback
+from collections.abc import Mapping
 from threading import enumerate as enumerate_threads
 from time import monotonic
 from typing import Protocol
@@ -30,6 +31,14 @@ class LoggedTls(Protocol):
         """The host name that the client asked for."""
 
 
+class LoggedTransport(Protocol):
+    """What the log needs to know about a transport."""
+
+    @property
+    def log_facts(self) -> Mapping[str, object]:
+        """What there is to say of it; usually nothing."""
+
+
 class LoggedConnection(Protocol):
     """What the log needs to know about a connection."""
 
@@ -48,6 +57,10 @@ class LoggedConnection(Protocol):
     @property
     def tls(self) -> LoggedTls | None:
         """What was negotiated; `None` without TLS."""
+
+    @property
+    def transport(self) -> LoggedTransport:
+        """What it moves its bytes through."""
 
     @property
     def endpoint(self) -> str:
@@ -88,6 +101,7 @@ def log_end(log: Logger, connection: LoggedConnection) -> None:
         "replies": stats.replies,
         "seconds": round(monotonic() - connection.opened_at, 6),
         "reason": connection.reason.value,
+        **connection.transport.log_facts,
     }
     if isinstance(error, OSError) and connection.reason is CloseReason.RESET:
         # OpenSSL has error numbers of its own, and a name for the reason.
@@ -103,7 +117,7 @@ def log_end(log: Logger, connection: LoggedConnection) -> None:
         return
     # A health probe connects and closes without sending a byte: not worth a line at info. A handler that speaks first
     # may have served its peer without one.
-    if stats.bytes_in or stats.bytes_out:
+    if stats.bytes_in or stats.bytes_out or connection.transport.log_facts:
         log.info("connection ended", **facts)
     else:
         log.debug("connection ended", **facts)

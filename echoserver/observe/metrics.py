@@ -7,7 +7,7 @@ opens and when it ends.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from threading import BoundedSemaphore
@@ -36,6 +36,8 @@ class CloseReason(StrEnum):
     """The peer's stream ended without the end that TLS requires. What had arrived was answered."""
     HANDLER = "handler"
     """The handler raised an exception, or returned something that is not a reply."""
+    FAULT = "fault"
+    """A fault that was asked for ended it."""
     DRAINED = "drained"
     """The server stopped. The peer got the replies to what had arrived."""
     CUT = "cut"
@@ -91,6 +93,8 @@ class Snapshot:
     handler_errors: int
     handlers_stuck: int
     """How often a handler kept its thread for longer than the handler timeout."""
+    faults: Mapping[str, int] | None = None
+    """How many faults have happened, by kind; `None` without rules for any."""
     reloads: int = 0
     """How often certificates were read again."""
     failed_reloads: int = 0
@@ -135,6 +139,7 @@ class Metrics:
         self._bytes_out = 0
         self._replies = 0
         self._stuck = 0
+        self._faults: dict[str, int] | None = None
         self._reloads = 0
         self._failed_reloads = 0
 
@@ -176,6 +181,17 @@ class Metrics:
         with self._gate:
             self._stuck += 1
 
+    def count_faults(self, kinds: Iterable[str]) -> None:
+        """Have faults of these kinds counted."""
+        with self._gate:
+            self._faults = dict.fromkeys(kinds, 0)
+
+    def fault(self, kind: str) -> None:
+        """Count a fault."""
+        with self._gate:
+            if self._faults is not None:
+                self._faults[kind] += 1
+
     def reloaded(self) -> None:
         """Count that certificates were read again."""
         with self._gate:
@@ -210,6 +226,7 @@ class Metrics:
                 replies=self._replies + sum(stats.replies for stats in self._live),
                 handler_errors=self._closed[CloseReason.HANDLER],
                 handlers_stuck=self._stuck,
+                faults=None if self._faults is None else dict(self._faults),
                 reloads=self._reloads,
                 failed_reloads=self._failed_reloads,
                 workers=workers,

@@ -39,6 +39,7 @@ class LeakCheck:
 
     def start(self) -> None:
         """Begin to watch, before the fixtures of a test are set up."""
+        self._stop()  # a plugin that runs failed tests again may not have said that the test is over
         self._watch = SocketWatch()
         self._watch.start()
 

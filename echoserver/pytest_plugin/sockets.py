@@ -106,7 +106,7 @@ class SocketWatch:
 
     def __init__(self) -> None:
         self.exempt = False
-        # Guards the dictionary. Re-entrant: a finalizer, which may run at any point, closes sockets too.
+        # Guards the dictionary and the list. Re-entrant: a finalizer, which may run at any point, closes sockets too.
         self._lock = threading.RLock()
         self._by_id: dict[int, WatchedSocket] = {}
         self._made: list[WatchedSocket] = []
@@ -122,7 +122,9 @@ class SocketWatch:
 
     def exempt_threads(self) -> None:
         """Note nothing that the threads make which run now, except this one."""
-        self._others |= {thread.ident for thread in threading.enumerate()} - {threading.get_ident()}
+        running = {thread.ident for thread in threading.enumerate()}
+        # Replaced as a whole: other threads read it.
+        self._others = self._others | running - {threading.get_ident()}
 
     def stop(self) -> None:
         """End, and forget all sockets."""

@@ -179,7 +179,7 @@ class Connection:
         """
         if self.reason not in LINGERING or self.abrupt:
             return False
-        if self.reason in (CloseReason.HANDLER, CloseReason.FINISHED):
+        if self.reason in (CloseReason.HANDLER, CloseReason.FINISHED, CloseReason.FAULT):
             _try(self.transport.shut_writing)
         elif self.transport.unread() == 0 and self.transport.unacknowledged() == 0:
             return False
@@ -266,7 +266,7 @@ class Connection:
             waker = self._waker
         # Outside the lock, since it may take another one. A connection that pauses for its rate limit, or whose
         # descriptor has been closed by a handler or by `shut`, is not woken by a shutdown.
-        if waker is not None and (self.bucket is not None or shut is not None or not ours):
+        if waker is not None and (self.bucket is not None or self.transport.has_faults or shut is not None or not ours):
             waker.wake(self)
         return True
 
@@ -276,9 +276,9 @@ class Connection:
             self._waker = waker
 
     def arrived(self) -> int:
-        """Return how many bytes wait to be received."""
+        """Return how many bytes wait for the owner."""
         with self._gate:
-            return 0 if self._closed else self.transport.unread()
+            return 0 if self._closed else self.transport.waiting()
 
     def unacknowledged(self) -> int:
         """Return how many of the bytes sent the peer's kernel has yet to confirm."""

@@ -11,6 +11,8 @@ class Interest(Enum):
     READ = auto()
     WRITE = auto()
     PAUSE = auto()
-    """The moment `resume_at`: its rate limit lets it receive nothing before."""
+    """The moment `resume_at`: its rate limit, or a fault, lets it do nothing before."""
+    READ_UNTIL = auto()
+    """Input, or the moment `resume_at`, at which a fault happens by itself."""
     NOTHING = auto()
     """It has ended: the connection's `reason` says how."""

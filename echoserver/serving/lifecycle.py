@@ -7,10 +7,11 @@ thread has served a connection calls `begin_close`; and `finalise` is the one pl
 from __future__ import annotations
 
 import socket
+from importlib import import_module
 from queue import SimpleQueue
 from threading import Event
 from time import monotonic
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from echoserver.clock import Throttle
 from echoserver.config import ServerConfig
@@ -26,6 +27,9 @@ from echoserver.serving.connection import Connection
 from echoserver.serving.openings import Openings
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import Session
+
+if TYPE_CHECKING:
+    from echoserver.serving.faulty import Faults
 
 
 class Mode(Protocol):
@@ -47,17 +51,25 @@ class Recipe:
     pipes:
         Where they borrow pipes for bulk data; `None` copies all of it.
     config:
-        How each is served, how fast it may receive, and what it goes through before its handler is made.
+        How each is served, how fast it may receive, what it goes through before its handler is made, and which faults
+        it meets.
+    metrics:
+        Counts the faults.
 
     """
 
-    def __init__(self, factory: HandlerFactory, pipes: PipePool | None, config: ServerConfig) -> None:
+    def __init__(self, factory: HandlerFactory, pipes: PipePool | None, config: ServerConfig, metrics: Metrics) -> None:
         self.factory = factory
         self._pipes = pipes
         self._rate, self._burst = config.rate_limit, config.rate_burst
         self.openings = Openings(config)
         """What each goes through before its handler is made."""
         self._mode = config.mode
+        self.faults: Faults | None = None
+        """What they meet on purpose; `None` for most servers, which load nothing of it."""
+        plan = config.fault_plan()
+        if plan is not None:
+            self.faults = import_module("echoserver.serving.faulty").Faults(plan, metrics)
 
     def make(self, number: int, sock: socket.socket, address: object, listener: Listener, lease: Lease) -> Connection:
         """Return a new connection."""
@@ -72,6 +84,8 @@ class Recipe:
         connection.pipes, connection.bucket = self._pipes if transport.can_splice else None, bucket
         if opening is not None:
             connection.opening, connection.stats.state = opening, ConnectionState.OPENING
+        if self.faults is not None:
+            self.faults.apply(connection)
         return connection
 
 
@@ -103,6 +117,11 @@ class Lifecycle:
         """What the server cannot go on after; written before `over` is set."""
         self._number = 0  # of the last connection; the acceptor thread's own
         self._warn_unserved = Throttle(1.0)  # likewise
+
+    def announce(self) -> None:
+        """Log what connections meet on purpose."""
+        if self._recipe.faults is not None:
+            self._recipe.faults.announce(self._log)
 
     # -- the acceptor thread
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import ConnectionState
-from echoserver.serving.connection import Connection
 from echoserver.serving.interest import Interest
 from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.opening import RefusedError
@@ -47,10 +46,3 @@ class DecodingDriver(OpeningDriver):
         # peer reads nothing at all, it is as late as one that takes no reply.
         self._stats.state = ConnectionState.SENDING
         return Interest.WRITE
-
-
-def drive(connection: Connection) -> NonBlockingDriver:
-    """Return the driver for a new connection."""
-    if not connection.transport.can_splice and connection.opening is not None:
-        return DecodingDriver(connection)
-    return NonBlockingDriver(connection) if connection.opening is None else OpeningDriver(connection)

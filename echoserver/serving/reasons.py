@@ -8,7 +8,14 @@ ABRUPT = frozenset({CloseReason.STALLED, CloseReason.CUT, CloseReason.KILLED, Cl
 """Reasons with which another thread ends a connection at once, without answering what has arrived."""
 
 LINGERING = frozenset(
-    {CloseReason.IDLE, CloseReason.EXPIRED, CloseReason.DRAINED, CloseReason.HANDLER, CloseReason.FINISHED}
+    {
+        CloseReason.IDLE,
+        CloseReason.EXPIRED,
+        CloseReason.DRAINED,
+        CloseReason.HANDLER,
+        CloseReason.FINISHED,
+        CloseReason.FAULT,
+    }
 )
 """Reasons after which the peer may still be sending, though the server reads no more."""
 
@@ -19,6 +26,7 @@ HARSHNESS = {
     CloseReason.IDLE: 0,
     CloseReason.EXPIRED: 0,
     CloseReason.DRAINED: 0,
+    CloseReason.FAULT: 0,
     CloseReason.STALLED: 1,
     CloseReason.KILLED: 1,
     CloseReason.CUT: 2,

@@ -14,8 +14,8 @@ from echoserver.clock import Deadline
 from echoserver.net.buffer import ReceiveBuffer
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
-from echoserver.serving.blocking import BlockingDriver
 from echoserver.serving.connection import Connection
+from echoserver.serving.drivers import drive_blocking
 from echoserver.serving.interpreter import fit_switch_interval
 from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.sigpipe import hold_back_sigpipe
@@ -185,7 +185,7 @@ class _ServingThread(Thread):
     def _serve(self, connection: Connection) -> None:
         self._serving = connection
         self.name = f"conn-{connection.number}"
-        BlockingDriver(connection).serve(self._buffer, self.pool.affinity)
+        drive_blocking(connection).serve(self._buffer, self.pool.affinity)
         self.pool.lifecycle.begin_close(connection)
         self._serving = None
         self.name = "conn-idle"

@@ -66,7 +66,7 @@ def test_it_breaks_no_program_that_runs_pytest_after_loading_echoserver(runs: Ru
     runs.pytester.makepyfile(test_it="def test_it(echo_server):\n    pass\n")
     code = (
         "import echoserver.server, echoclient, pytest, sys;"
-        "sys.exit(pytest.main(['-p', 'no:cacheprovider', '-W', 'error', 'test_it.py']))"
+        "sys.exit(pytest.main(['-p', 'no:cacheprovider', '-p', 'no:asyncio', '-W', 'error', 'test_it.py']))"
     )
     assert outcomes(runs.pytester.run(sys.executable, "-c", code)) == {"passed": 1}
 

@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import pytest
 
+from echoserver.clock import Deadline
 from echoserver.pytest_plugin import TcpServer, TcpServerFactory
 from echoserver.pytest_plugin.resetting import _is_writable
 from support import PATIENCE
@@ -77,6 +78,7 @@ def test_a_connection_is_reset_whose_peer_does_not_read(tcp_server: TcpServerFac
     while server.connections[0].state != "sending" or _is_writable(live.transport):
         pass  # until the kernels of both sides are full
     assert server.kill(1)
+    assert server._server._registry.wait_empty(Deadline(PATIENCE))  # though the peer still does not read
     with pytest.raises(ConnectionResetError):
         read_to_the_end(peer)
     server.stop()

@@ -7,7 +7,6 @@ import re
 
 import pytest
 
-from echoserver.config import options
 from echoserver.pytest_plugin import TcpServer, TcpServerFactory
 from plugin.kit import Runs, outcomes
 from support import ROOT
@@ -32,7 +31,6 @@ def names(first_header: str) -> list[str]:
     return [name for row in table.splitlines() for name in re.findall(r"`(\w+)[^`]*`", row.split("|")[1])]
 
 
-@pytest.mark.skipif("fault" not in dict(options()), reason="this version has no faults")
 def test_the_tests_of_the_retrying_client_pass(runs: Runs):
     command, *output = shown("console").splitlines()
     assert command == "$ pytest -q test_retrying.py"

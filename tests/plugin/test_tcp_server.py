@@ -9,7 +9,6 @@ from collections.abc import Callable
 import pytest
 
 from echoserver import Handler
-from echoserver.config import options
 from echoserver.errors import ConfigError
 from echoserver.pytest_plugin import TcpServer, TcpServerFactory
 from support import PATIENCE
@@ -202,8 +201,15 @@ def test_exceptions_of_the_handler_can_be_taken(tcp_server: TcpServerFactory, co
     assert server.take_errors() == []
 
 
-@pytest.mark.skipif("fault" not in dict(options()), reason="this version has no faults")
-def test_faults_are_passed_to_the_server(tcp_server: TcpServerFactory, connect: Connect, mode):
+def test_faults_are_options_of_the_server(tcp_server: TcpServerFactory):
+    config = tcp_server(faults=["reset@10%", "delay=5ms"])._server.config
+    assert ([str(rule) for rule in config.fault], config.fault_seed) == (["reset@10%", "delay=5ms"], 1)
+    assert tcp_server(faults=["reset"], fault_seed=7)._server.config.fault_seed == 7
+    with pytest.raises(ConfigError, match=r"fault: .*nonsense"):
+        tcp_server(faults=["nonsense"])
+
+
+def test_faults_happen(tcp_server: TcpServerFactory, connect: Connect, mode):
     server = tcp_server(faults=["reset@#2"], mode=mode)
     first, second = connect(server), connect(server)
     first.sendall(b"x")

@@ -13,8 +13,8 @@ from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.blocking import BlockingDriver
 from echoserver.serving.connection import Connection
+from echoserver.serving.drivers import drive
 from echoserver.serving.interest import Interest
-from echoserver.serving.opened import drive
 from echoserver.serving.rate import TokenBucket
 from echoserver.serving.session import Session
 from server.kit import PATIENCE, Peer

@@ -46,7 +46,7 @@ class Parts:
         self.metrics, self.registry, self.mode = Metrics(), ConnectionRegistry(), FakeMode()
         config = ServerConfig(max_connections=1, **options)
         self.admission = Admission(config, self.metrics, self.registry)
-        recipe = Recipe(find_handler("echo", {}), None, config)
+        recipe = Recipe(find_handler("echo", {}), None, config, Metrics())
         self.lifecycle = Lifecycle(recipe, self.metrics, log.logger)
         self.lifecycle.mode = self.mode
 
@@ -260,7 +260,7 @@ def test_a_connection_whose_thread_dies_is_closed(serve, connect, log, monkeypat
     server = serve(max_connections=1)
     peer = connect(server)
     assert peer.exchange(b"hello") == b"hello"
-    monkeypatch.setattr("echoserver.serving.threads.BlockingDriver", failing(MemoryError()))
+    monkeypatch.setattr("echoserver.serving.threads.drive_blocking", failing(MemoryError()))
     peer.close()
     log.ended(peer)
     unlucky: Peer = connect(server)

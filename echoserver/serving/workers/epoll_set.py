@@ -10,7 +10,12 @@ from echoserver.serving.nonblocking import NonBlockingDriver
 
 _EVENTS = (
     # One that pauses is told of nothing but, once, of its end.
-    {Interest.READ: select.EPOLLIN, Interest.WRITE: select.EPOLLOUT, Interest.PAUSE: select.EPOLLONESHOT}
+    {
+        Interest.READ: select.EPOLLIN,
+        Interest.READ_UNTIL: select.EPOLLIN,
+        Interest.WRITE: select.EPOLLOUT,
+        Interest.PAUSE: select.EPOLLONESHOT,
+    }
     if hasattr(select, "epoll")
     else {}
 )

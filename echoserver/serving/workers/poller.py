@@ -15,17 +15,17 @@ from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
+from echoserver.serving.drivers import drive
 from echoserver.serving.interest import Interest
 from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.nonblocking import NonBlockingDriver
-from echoserver.serving.opened import drive
 from echoserver.serving.sigpipe import hold_back_sigpipe
 from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.messages import take_all
 from echoserver.serving.workers.ready import ReadyQueue
 from echoserver.serving.workers.timers import TimerHeap
 
-_EVENTS_A_BATCH = 512
+_EVENTS_A_BATCH, _TIMED = 512, (Interest.PAUSE, Interest.READ_UNTIL)
 
 
 class Poller:
@@ -183,13 +183,15 @@ class Poller:
     def _queue(self, driver: NonBlockingDriver) -> None:
         """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
         driver.queued = True
+        if self._timers is not None:  # what it waited for besides its socket; or it would be queued twice
+            self._timers.discard(driver)
         if self._ready is None or not self._ready.put(driver, self.stopping):
             driver.queued = False
             self._serve_to_end(driver)
 
     def _update(self, driver: NonBlockingDriver, interest: Interest) -> None:
         """Have a connection wait for what it asks for, or let it go."""
-        if interest is Interest.PAUSE and self._timers is not None:
+        if interest in _TIMED and self._timers is not None:
             self._timers.add(driver, driver.resume_at)
         if interest is Interest.NOTHING or not self._set.arm(driver, interest):
             self._remove(driver)
@@ -239,8 +241,8 @@ class Poller:
                 # It may have been asked to end before it got here, when waking it had no effect.
                 if driver.connection.ending is not None:
                     self._woken.put(driver.connection)
-            else:
-                self._remove(driver)
+            else:  # any other has ended, or could not be armed
+                self._update(driver, interest if interest is Interest.READ_UNTIL else Interest.NOTHING)
         except MemoryError as error:
             self._kill(driver, error)
 
