@@ -76,8 +76,8 @@ def _generated(benchmark: Benchmark, machine: dict[str, str], command: str, page
         "",
         "## All workloads",
         "",
-        f"Processor time per message as a ratio to `{settings.baseline}`, medians of {rounds}; in the last rows memory "
-        "and start-up. Less is better everywhere.",
+        f"Processor time per message as a ratio to `{settings.baseline}`, medians of {rounds}. The last rows are "
+        "memory, and start-up as a ratio to the bare import. Less is better everywhere.",
         "",
         *overview(benchmark),
         "",
