@@ -92,7 +92,7 @@ def test_a_refused_certificate_ends_the_run_before_it_begins(files):
 
 @pytest.mark.parametrize(
     ("ending", "kind", "says"),
-    [("in order", "CLOSED", "closed with 1 replies due"), ("cut", "TLS", "the stream ended without close_notify")],
+    [("in order", "CLOSED", "closed with replies due: 1"), ("cut", "TLS", "the stream ended without close_notify")],
 )
 def test_an_early_end_is_an_error_of_its_kind(serve, files, ending, kind, says):
     def ends(connection):

@@ -190,7 +190,7 @@ class ConnectionPool:
             self._fail(connection, faults.SHORT, f"closed after {connection.partial} of {size} bytes of a reply")
         else:
             due = connection.under_way
-            self._fail(connection, faults.CLOSED, f"closed with {due} replies due" if due else "closed while idle")
+            self._fail(connection, faults.CLOSED, f"closed with replies due: {due}" if due else "closed while idle")
 
     def _fail_late(self, connection: Connection) -> None:
         connection.settle()

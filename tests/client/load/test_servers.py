@@ -182,7 +182,7 @@ def test_a_server_that_closes_early(serve, scripts):
     result = load(serve(scripts.once(20_000, scripts.close)).port, messages=2000)
     assert result.faults.counts == {"CLOSED": 1}
     assert result.lost == 1
-    assert result.faults.examples[0].detail == "closed with 1 replies due"
+    assert result.faults.examples[0].detail == "closed with replies due: 1"
 
 
 def test_a_server_that_closes_after_every_message(serve, scripts):
