@@ -119,8 +119,8 @@ class TlsReceiver:
     """
 
     __slots__ = (
-        *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_sender", "_sock"),
-        *("held", "partial", "shut", "truncated"),
+        *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_receive_raw_into"),
+        *("_sender", "_sock", "held", "partial", "shut", "truncated"),
     )
 
     def __init__(
@@ -141,7 +141,7 @@ class TlsReceiver:
         self.truncated = False
         """Whether the stream has ended without close_notify."""
         self._sock = sock
-        self._receive_raw = sock.recv
+        self._receive_raw, self._receive_raw_into = sock.recv, sock.recv_into
         # Given memory it returns a number of bytes, otherwise the bytes.
         self._read = cast(Callable[[int, memoryview | None], bytes | int], tls.read)
         self._pending = tls.pending
@@ -203,15 +203,21 @@ class TlsReceiver:
             receives += 1
             if receives > _MOST_RECEIVES and self._sock.gettimeout() is not None:
                 raise BlockingIOError("no data in what has been received so far")
-            # A whole record at least, and if it is full, no more than is returned at once.
-            received = self._receive_raw((limit if limit > RECORD_BYTES else RECORD_BYTES) + _OVERHEAD_BYTES)
-            if not received:
+            # A whole record at least, and if it is full, no more than is returned at once. Memory that takes one is
+            # used for the ciphertext first: it has been copied when the plaintext comes.
+            if memory is not None and limit >= RECORD_BYTES + _OVERHEAD_BYTES:
+                count = self._receive_raw_into(memory)
+                received: bytes | memoryview = memory[:count]
+            else:
+                received = self._receive_raw((limit if limit > RECORD_BYTES else RECORD_BYTES) + _OVERHEAD_BYTES)
+                count = len(received)
+            if not count:
                 if self.shut:
                     return None
                 self.truncated = self._ended = True
                 return None
             self._incoming.write(received)
-            self.held += len(received)
+            self.held += count
 
     def _receive_held(self, limit: int, memory: memoryview | None) -> bytes | int | None:
         """Return the data of one more record if a whole one is here; otherwise `None`."""
