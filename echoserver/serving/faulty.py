@@ -91,6 +91,25 @@ class FaultyBlockingDriver(BlockingDriver):
         if rest:
             self._stats.bytes_out += self._send(rest)
 
+    def _send_pieces(self, pieces: Pieces) -> bool:
+        transport = self._connection.transport
+        assert isinstance(transport, FaultyTransport), "others have no faults"
+        return super()._send_pieces(_Audible(pieces, transport))
+
+
+class _Audible(Pieces):
+    """The pieces of a reply up to where nothing more is sent; there may be no end of them."""
+
+    __slots__ = ("_pieces", "_transport")
+
+    def __init__(self, pieces: Pieces, transport: FaultyTransport) -> None:
+        super().__init__(iter(()))
+        self._pieces = pieces
+        self._transport = transport
+
+    def next(self) -> bytes | None:
+        return None if self._transport.muted else self._pieces.next()
+
 
 class FaultyDriver(DecodingDriver):
     """Comes back when a pause is over, and when a fault happens by itself."""
@@ -121,7 +140,17 @@ class FaultyDriver(DecodingDriver):
         moment = transport.next_moment()
         if interest is Interest.PAUSE:  # for its rate limit
             self.resume_at = min(self.resume_at, moment)
-        elif interest is Interest.READ and moment < math.inf:
+        elif moment < math.inf:
             self.resume_at = moment
-            return Interest.READ_UNTIL
+            return Interest.READ_UNTIL if interest is Interest.READ else Interest.WRITE_UNTIL
         return interest
+
+    def _send_pieces(self) -> Interest:
+        pieces = self._pieces
+        if pieces is None or not self._faulty.muted:
+            return super()._send_pieces()
+        # There may be no end of them, and nothing is received before there is.
+        self._pieces = None
+        self._stats.replies += 1
+        pieces.close()
+        return self._after_reply()
