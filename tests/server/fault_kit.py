@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import socket
+import ssl
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from time import monotonic
 from typing import Any
 
@@ -83,3 +84,14 @@ def sends_of(peer: Wire, count: int) -> list[bytes]:
 def arrives(sock: socket.socket) -> bytes:
     """Return what has come by now, and leave it there."""
     return sock.recv(65536, socket.MSG_PEEK)
+
+
+def bye(peer: Any) -> None:
+    """Half-close once the server has ended its own side, when TLS expects no answer to that."""
+    if not hasattr(peer, "tls"):
+        peer.finish()
+        return
+    with suppress(ssl.SSLWantReadError):
+        peer.tls.unwrap()
+    peer.sock.sendall(peer.outgoing.read())
+    peer.break_off()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echoserver.handlers import Last
-from server.fault_kit import heard, is_silent, start, took, wire  # noqa: F401
+from server.fault_kit import bye, heard, is_silent, start, took, wire  # noqa: F401
 from server.kit import scripted
 from server.log_lines import LogLines
 from server.over_kit import everywhere
@@ -133,7 +133,7 @@ def test_a_close_after_a_byte_while_the_peer_sends(start, wire, log):
     got, how = heard(peer)
     assert (got, how) == ((DATA * 10)[:5000], "end")
     peer.send(b"more")  # it lingers: this is no reset
-    peer.finish()
+    bye(peer)
     ended(log, server, "fault", "close after 5000 bytes", close=1)
 
 
@@ -145,7 +145,7 @@ def test_a_half_close(start, wire, log):
     assert heard(peer) == (b"abc", "end")
     for _ in range(5):
         peer.send(DATA)
-    peer.finish()
+    bye(peer)
     wait_until_settled(server)
     assert server.stats().bytes_in == 6 + 5 * len(DATA)
     assert server.stats().bytes_out == 3
@@ -159,7 +159,7 @@ def test_a_half_close_by_itself_during_a_flow(start, wire, log):
     peer.send(DATA * 4)
     assert heard(peer) == (DATA * 2, "end")
     peer.send(DATA * 4)
-    peer.finish()
+    bye(peer)
     wait_until_settled(server)
     assert server.stats().bytes_in == 8 * len(DATA)
     ended(log, server, "eof", "halfclose after 4096 bytes", halfclose=1)
@@ -221,7 +221,7 @@ def test_an_end_by_itself_although_the_peer_is_silent(start, wire, log, over, ru
         wait_until_settled(server)
     else:
         peer.send(b"still heard")
-        peer.finish()
+        bye(peer)
     ended(log, server, "eof" if rule == "halfclose" else "fault", f"{rule} at 150 ms", **{rule: 1})
 
 
