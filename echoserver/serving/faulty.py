@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from time import monotonic
 
 from echoserver.faults.effects import Effect
 from echoserver.faults.plan import Plan
@@ -77,7 +78,12 @@ class Refusal:
 class FaultyBlockingDriver(BlockingDriver):
     """Gives the transport each reply as a whole, since only that can tell where a reply begins and ends."""
 
-    __slots__ = ()
+    __slots__ = ("_faulty",)
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        assert isinstance(connection.transport, FaultyTransport), "others have no faults"
+        self._faulty = connection.transport
 
     def _send_all(self, reply: bytes | Pieces) -> None:
         if type(reply) is not bytes:
@@ -92,9 +98,11 @@ class FaultyBlockingDriver(BlockingDriver):
             self._stats.bytes_out += self._send(rest)
 
     def _send_pieces(self, pieces: Pieces) -> bool:
-        transport = self._connection.transport
-        assert isinstance(transport, FaultyTransport), "others have no faults"
-        return super()._send_pieces(_Audible(pieces, transport))
+        return super()._send_pieces(_Audible(pieces, self._faulty))
+
+    def _pause(self, seconds: float) -> None:
+        super()._pause(min(seconds, max(0.0, self._faulty.next_moment() - monotonic())))
+        self._faulty.act_on_time()
 
 
 class _Audible(Pieces):

@@ -19,8 +19,8 @@ Join = Callable[..., Wire]
 
 
 @pytest.fixture
-def start(serve: Callable[..., Server], mode: str, dispatch: str, over: Over, tmp_path: Any) -> Start:
-    """Start a server with these rules: `start("delay=50ms", handler=..., option=...)`."""
+def with_faults(serve: Callable[..., Server], mode: str, dispatch: str, over: Over, tmp_path: Any) -> Start:
+    """Start a server with these rules: `with_faults("delay=50ms", handler=..., option=...)`."""
 
     def start_with(*rules: str, handler: Any = "echo", **options: Any) -> Server:
         ours = {"dispatch": dispatch} if mode == "workers" else {}
@@ -30,8 +30,8 @@ def start(serve: Callable[..., Server], mode: str, dispatch: str, over: Over, tm
 
 
 @pytest.fixture
-def wire(serve: object, over: Over) -> Iterator[Join]:
-    """Connect to a server over the transport: `wire(server)`."""
+def wired(serve: object, over: Over) -> Iterator[Join]:
+    """Connect to a server over the transport: `wired(server)`."""
     with ExitStack() as sockets:
 
         def joined(server: Server, **options: Any) -> Wire:

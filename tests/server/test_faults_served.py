@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from echoserver.handlers import Last
-from server.fault_kit import bye, heard, is_silent, start, took, wire  # noqa: F401
+from server.fault_kit import bye, heard, is_silent, took
 from server.kit import scripted
 from server.log_lines import LogLines
 from server.over_kit import everywhere
@@ -27,9 +27,9 @@ def ended(log: LogLines, server, reason: str, *faults: str, **counted: int) -> N
 
 
 @everywhere
-def test_a_delay(start, wire, log):
-    server = start("delay=60ms")
-    peer = wire(server)
+def test_a_delay(with_faults, wired, log):
+    server = with_faults("delay=60ms")
+    peer = wired(server)
     peer.send(b"late")
     assert took(lambda: peer.read(4)) >= 0.055
     peer.finish()
@@ -38,9 +38,9 @@ def test_a_delay(start, wire, log):
 
 
 @everywhere
-def test_a_delay_before_a_byte(start, wire, log):
-    server = start("delay=80ms@byte 3")
-    peer = wire(server)
+def test_a_delay_before_a_byte(with_faults, wired, log):
+    server = with_faults("delay=80ms@byte 3")
+    peer = wired(server)
     peer.send(b"abcdef")
     assert peer.read(3) == b"abc"
     assert took(lambda: peer.read(3)) >= 0.06
@@ -50,9 +50,9 @@ def test_a_delay_before_a_byte(start, wire, log):
 
 
 @everywhere
-def test_a_throttle_holds_over_several_replies(start, wire, log):
-    server = start("throttle=20kB/s")
-    peer = wire(server)
+def test_a_throttle_holds_over_several_replies(with_faults, wired, log):
+    server = with_faults("throttle=20kB/s")
+    peer = wired(server)
 
     def exchange() -> None:
         for _ in range(4):
@@ -69,9 +69,9 @@ def test_a_throttle_holds_over_several_replies(start, wire, log):
 
 
 @everywhere
-def test_slices(start, wire, log):
-    server = start("slice=3,20ms")
-    peer = wire(server)
+def test_slices(with_faults, wired, log):
+    server = with_faults("slice=3,20ms")
+    peer = wired(server)
     peer.send(b"abcdefgh")
     assert [peer.read_some(), peer.read_some(), peer.read_some()] == [b"abc", b"def", b"gh"]
     peer.finish()
@@ -80,9 +80,9 @@ def test_slices(start, wire, log):
 
 
 @everywhere
-def test_a_stall_for_a_time(start, wire, log):
-    server = start("stall=80ms@msg 2")
-    peer = wire(server)
+def test_a_stall_for_a_time(with_faults, wired, log):
+    server = with_faults("stall=80ms@msg 2")
+    peer = wired(server)
     peer.send(b"one")
     assert peer.read(3) == b"one"
     peer.send(b"two")
@@ -93,9 +93,9 @@ def test_a_stall_for_a_time(start, wire, log):
 
 
 @everywhere
-def test_a_stall_for_ever(start, wire, log):
-    server = start("stall@byte 2")
-    peer = wire(server)
+def test_a_stall_for_ever(with_faults, wired, log):
+    server = with_faults("stall@byte 2")
+    peer = wired(server)
     peer.send(b"abcdef")
     assert peer.read(2) == b"ab"
     assert is_silent(peer, 0.15)
@@ -106,9 +106,9 @@ def test_a_stall_for_ever(start, wire, log):
 
 @everywhere
 @pytest.mark.parametrize("more", [b"", b"unread" * 10])
-def test_a_reset(start, wire, log, over, more):
-    server = start("reset@byte 5")
-    peer = wire(server)
+def test_a_reset(with_faults, wired, log, over, more):
+    server = with_faults("reset@byte 5")
+    peer = wired(server)
     peer.send(b"hello" + more)
     got, how = heard(peer)
     assert got == b"hello"
@@ -117,18 +117,18 @@ def test_a_reset(start, wire, log, over, more):
 
 
 @everywhere
-def test_a_reset_in_place_of_the_first_reply(start, wire, log, over):
-    server = start("reset")
-    peer = wire(server)
+def test_a_reset_in_place_of_the_first_reply(with_faults, wired, log, over):
+    server = with_faults("reset")
+    peer = wired(server)
     peer.send(b"hello")
     assert heard(peer) == (b"", "end" if over.unix else "reset")
     ended(log, server, "fault", "reset in place of reply 1", reset=1)
 
 
 @everywhere
-def test_a_close_after_a_byte_while_the_peer_sends(start, wire, log):
-    server = start("close@byte 5000")
-    peer = wire(server)
+def test_a_close_after_a_byte_while_the_peer_sends(with_faults, wired, log):
+    server = with_faults("close@byte 5000")
+    peer = wired(server)
     peer.send(DATA * 10)
     got, how = heard(peer)
     assert (got, how) == ((DATA * 10)[:5000], "end")
@@ -138,9 +138,9 @@ def test_a_close_after_a_byte_while_the_peer_sends(start, wire, log):
 
 
 @everywhere
-def test_a_half_close(start, wire, log):
-    server = start("halfclose@byte 3")
-    peer = wire(server)
+def test_a_half_close(with_faults, wired, log):
+    server = with_faults("halfclose@byte 3")
+    peer = wired(server)
     peer.send(b"abcdef")
     assert heard(peer) == (b"abc", "end")
     for _ in range(5):
@@ -153,9 +153,9 @@ def test_a_half_close(start, wire, log):
 
 
 @everywhere
-def test_a_half_close_by_itself_during_a_flow(start, wire, log):
-    server = start("halfclose@byte 4096")
-    peer = wire(server)
+def test_a_half_close_by_itself_during_a_flow(with_faults, wired, log):
+    server = with_faults("halfclose@byte 4096")
+    peer = wired(server)
     peer.send(DATA * 4)
     assert heard(peer) == (DATA * 2, "end")
     peer.send(DATA * 4)
@@ -166,9 +166,9 @@ def test_a_half_close_by_itself_during_a_flow(start, wire, log):
 
 
 @everywhere
-def test_a_corrupted_byte(start, wire, log):
-    server = start("corrupt@byte 100")
-    peer = wire(server)
+def test_a_corrupted_byte(with_faults, wired, log):
+    server = with_faults("corrupt@byte 100")
+    peer = wired(server)
     peer.send(DATA)
     got = peer.read(len(DATA))
     assert [at for at, (a, b) in enumerate(zip(got, DATA, strict=True)) if a != b] == [100]
@@ -178,11 +178,11 @@ def test_a_corrupted_byte(start, wire, log):
 
 
 @everywhere
-def test_a_corrupted_share_is_the_same_however_data_arrives(start, wire, log):
-    server = start("corrupt=2%@#1", fault_seed=7)
+def test_a_corrupted_share_is_the_same_however_data_arrives(with_faults, wired, log):
+    server = with_faults("corrupt=2%@#1", fault_seed=7)
     results = []
     for size in (len(DATA), 100, 7):
-        peer = wire(server)
+        peer = wired(server)
         got = b""
         for at in range(0, len(DATA), size):
             peer.send(DATA[at : at + size])
@@ -195,9 +195,9 @@ def test_a_corrupted_share_is_the_same_however_data_arrives(start, wire, log):
 
 
 @everywhere
-def test_a_dropped_and_a_duplicated_reply(start, wire, log):
-    server = start("drop@msg 2", "duplicate@msg 3")
-    peer = wire(server)
+def test_a_dropped_and_a_duplicated_reply(with_faults, wired, log):
+    server = with_faults("drop@msg 2", "duplicate@msg 3")
+    peer = wired(server)
     peer.send(b"one")
     assert peer.read(3) == b"one"
     peer.send(b"two")
@@ -213,9 +213,9 @@ def test_a_dropped_and_a_duplicated_reply(start, wire, log):
 
 @everywhere
 @pytest.mark.parametrize(("rule", "end"), [("reset", "reset"), ("close", "end"), ("halfclose", "end")])
-def test_an_end_by_itself_although_the_peer_is_silent(start, wire, log, over, rule, end):
-    server = start(f"{rule}@after 150ms")
-    peer = wire(server)
+def test_an_end_by_itself_although_the_peer_is_silent(with_faults, wired, log, over, rule, end):
+    server = with_faults(f"{rule}@after 150ms")
+    peer = wired(server)
     assert took(lambda: heard(peer)) < 0.6
     if rule != "halfclose":
         wait_until_settled(server)
@@ -226,15 +226,15 @@ def test_an_end_by_itself_although_the_peer_is_silent(start, wire, log, over, ru
 
 
 @everywhere
-def test_greeting_iterator_last_words(start, wire, log):
+def test_greeting_iterator_last_words(with_faults, wired, log):
     """Each piece of an iterator is a message of its own, and so are the greeting and the last words."""
     handler = scripted(
         greet=lambda: b"hi ",
         feed=lambda data: iter([b"1", data, Last(b"end")]) if data == b"go" else data,
         blocking=False,
     )
-    server = start("duplicate@msg 1", "drop@msg 3", handler=handler)
-    peer = wire(server)
+    server = with_faults("duplicate@msg 1", "drop@msg 3", handler=handler)
+    peer = wired(server)
     assert peer.read(6) == b"hi hi "
     peer.send(b"go")
     assert heard(peer) == (b"1end", "end")
@@ -242,9 +242,9 @@ def test_greeting_iterator_last_words(start, wire, log):
 
 
 @everywhere
-def test_last_words(start, wire, log):
-    server = start("duplicate@msg 2", handler=scripted(finish=lambda: b"bye", blocking=False))
-    peer = wire(server)
+def test_last_words(with_faults, wired, log):
+    server = with_faults("duplicate@msg 2", handler=scripted(finish=lambda: b"bye", blocking=False))
+    peer = wired(server)
     peer.send(b"x")
     assert peer.read(1) == b"x"
     peer.finish()
