@@ -6,7 +6,7 @@ PORT   ?= 9000
 SECONDS ?= 60
 INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --editable
 
-.PHONY: help serve test test-ft stress soak check format clean bench bench-quick duel picture tour tour-links tour-pictures
+.PHONY: help serve test test-ft stress soak check format clean bench bench-quick bench-guard duel picture tour tour-links tour-pictures
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /make \1 - /p' Makefile
 
@@ -46,13 +46,17 @@ check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py tests/server/test_tls*.py tests/plugin/test_server_tls.py
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py tests/server/test_tls*.py tests/server/test_over_*.py tests/plugin/test_server_tls.py
 
-bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 12 minutes
+bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 15 minutes
 	$(BIN)/python -m bench --page docs/benchmarks.md
 
 bench-quick: $(VENV)/.installed-bench  ## the same in less than a minute, to see that it works; writes nothing
 	$(BIN)/python -m bench --quick
+
+bench-guard: $(VENV)/.installed  ## does a message cost more than at a commit? BASE=COMMIT; two minutes
+	@test -n "$(BASE)" || { echo "make: name the commit to compare with: make bench-guard BASE=HEAD~1" >&2; exit 1; }
+	$(BIN)/python -m bench.guard $(BASE)
 
 duel: $(VENV)/.installed    ## each model of the server at the same work, on one page: duel.html; a minute
 	$(BIN)/python -m bench.duel --html duel.html

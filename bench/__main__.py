@@ -23,10 +23,11 @@ from bench.tables import terminal_report
 from bench.workloads import WORKLOADS, Workload
 
 _INTERRUPTED = 130
-_ROUNDS, _SECONDS = 5, 1.0
+_ROUNDS, _SECONDS = 5, 0.5
+_BASELINE = "uvloop"
 # What `--quick` means.
 _QUICK_ROUNDS, _QUICK_SECONDS = 1, 0.25
-_QUICK_WORKLOADS = ("1x64", "64x64", "4x64k", "churn", "start")
+_QUICK_WORKLOADS = ("1x64", "64x64", "4x64k", "tls-64x64", "churn", "start")
 T = TypeVar("T")
 
 
@@ -63,7 +64,11 @@ def _servers(_context: click.Context, _option: click.Parameter, text: str | None
 
 
 def _how_to_install(server: Server) -> str:
-    return f"{server.module} is not installed; run pip install 'echoserver[bench]', or use make bench"
+    if server.needs == "cc":
+        return f"{server.name} could not be built; install a C compiler"
+    if server.needs == "socat":
+        return "socat is not installed; use the system's package manager"
+    return f"{server.needs} is not installed; run pip install 'echoserver[bench]', or use make bench"
 
 
 def _page(_context: click.Context, _option: click.Parameter, name: str | None) -> Path | None:
@@ -90,11 +95,11 @@ def _page(_context: click.Context, _option: click.Parameter, name: str | None) -
     help=f"The servers to compare, separated by commas: {', '.join(SERVERS)}.  [default: all]",
 )
 @click.option(
-    "--baseline", metavar="NAME", default="socketserver", show_default=True, help="The server that ratios refer to."
+    "--baseline", metavar="NAME", help="The server that ratios refer to.  [default: uvloop, or else the first one]"
 )
 @click.option("--rounds", type=click.IntRange(1, 1000), help="How often to run each workload.  [default: 5; quick: 1]")
 @click.option(
-    "--seconds", type=click.FloatRange(0.05, 600), help="How long to apply each load.  [default: 1; quick: 0.25]"
+    "--seconds", type=click.FloatRange(0.05, 600), help="How long to apply each load.  [default: 0.5; quick: 0.25]"
 )
 @click.option("--quick", is_flag=True, help="Run a few workloads once and briefly, to see that everything works.")
 @click.option(
@@ -106,7 +111,7 @@ def _page(_context: click.Context, _option: click.Parameter, name: str | None) -
 def main(
     workloads: list[Workload] | None,
     servers: list[Server],
-    baseline: str,
+    baseline: str | None,
     rounds: int | None,
     seconds: float | None,
     quick: bool,
@@ -126,6 +131,7 @@ def main(
       python -m bench --workloads 64x64,churn --servers threads,workers,socketserver --rounds 7
     """  # noqa: D301 - to click, a backspace means: do not rewrap
     names = [server.name for server in servers]
+    baseline = baseline or (_BASELINE if _BASELINE in names else names[0])
     if baseline not in names:
         raise click.BadParameter(
             f"{baseline!r} is not measured: name one of {', '.join(names)}", param_hint="--baseline"
@@ -152,7 +158,7 @@ def main(
         sys.exit(_INTERRUPTED)
     if destination is not None:
         page.write(destination, benchmark, machine, command)
-        click.echo(f"\nwritten: {destination}, {destination.with_suffix('.svg')}", err=True)
+        click.echo(f"\nwritten: {', '.join(map(str, [destination, *page.pictures(destination)]))}", err=True)
     failed = any(
         sample.problem
         for of_server in benchmark.samples.values()

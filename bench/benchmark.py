@@ -6,8 +6,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.measure import IMPORTS, Sample, measure, measure_imports, raise_file_limit
-from bench.servers import Server, ServerFailedError
+from bench.certificate import certificate
+from bench.measure import IMPORTS, measure, measure_imports, raise_file_limit
+from bench.native import has_tls
+from bench.running import ServerFailedError
+from bench.sample import Sample
+from bench.servers import Server
 from bench.workloads import Workload
 from echoclient.errors import ClientError
 
@@ -101,8 +105,9 @@ def _steps(settings: Settings) -> Iterator[tuple[int, Workload, Server | None]]:
                 continue
             if workload.kind == "start":
                 yield index + 1, workload, None
-            first = index % len(settings.servers)
-            for server in [*settings.servers[first:], *settings.servers[:first]]:
+            servers = [server for server in settings.servers if server.serves(workload)]
+            first = index % max(len(servers), 1)
+            for server in [*servers[first:], *servers[:first]]:
                 yield index + 1, workload, server
 
 
@@ -119,6 +124,10 @@ def _why_impossible(workload: Workload) -> str:
     """Return why this machine can't run a workload, or nothing if it can."""
     if workload.kind == "idle" and not Path("/proc/self/status").exists():
         return "there is no /proc to read a process's memory from"
+    if workload.traffic.tls and not has_tls():
+        return "the load generator has TLS only with a C compiler and OpenSSL's headers (libssl-dev)"
+    if workload.traffic.tls and certificate() is None:
+        return "the command openssl, which makes the certificate, is not there"
     return raise_file_limit(workload.traffic.connections)
 
 

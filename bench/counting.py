@@ -19,7 +19,7 @@ from typing import cast
 
 import click
 
-from bench.servers import HOST
+from bench.running import HOST
 from echoserver.handlers import find_handler
 from echoserver.net.buffer import ReceiveBuffer
 from echoserver.net.transport import PlainTransport

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from bench.benchmark import Benchmark
-from bench.measure import Sample
+from bench.sample import Sample
 from bench.summary import Result, summarise
 
-FORMAT = "echoserver-benchmark/2"
+FORMAT = "echoserver-benchmark/3"
 
 
 def to_json(benchmark: Benchmark, machine: dict[str, str], command: str) -> dict[str, object]:
@@ -39,7 +39,7 @@ def to_json(benchmark: Benchmark, machine: dict[str, str], command: str) -> dict
 def _server(result: Result, samples: list[Sample]) -> dict[str, object]:
     return {
         "figures": asdict(result.figures) if result.figures else None,
-        "ratio": result.ratio,
+        "cpu_us": asdict(result.cpu) if result.cpu else None,
         "reference_ratio": result.reference_ratio,
         "latency": {f"p{percentile:g}": seconds for percentile, seconds in result.latency.items()},
         "generator_bound": result.generator_bound,

@@ -10,6 +10,8 @@ import sysconfig
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bench import cores, generator
+
 _PACKAGES = ("echoserver", "click", "structlog", "uvloop", "gevent", "greenlet")
 
 
@@ -24,6 +26,8 @@ def describe() -> dict[str, str]:
         "kernel": f"{platform.system()} {platform.release()}",
         "Python": python,
         "packages": ", ".join(filter(None, map(_version, _PACKAGES))),
+        "cores": cores.share().about,
+        "load generator": generator.about(),
     }
 
 

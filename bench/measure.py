@@ -9,49 +9,23 @@ import subprocess
 import sys
 import time
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.servers import HOST, RunningServer, Server, running, wait_for_reply
+from bench import cores, generator
+from bench.certificate import certificate
+from bench.running import HOST, RunningServer, running, wait_for_reply
+from bench.sample import Sample
+from bench.servers import Server
 from bench.workloads import Workload
-from echoclient.load import Plan, run
-from echoclient.load.table import error_text
-from echoclient.target import Target
 
-PERCENTILES = (50.0, 99.0, 99.9)
 IMPORTS = "imports"
 """The baseline of the workload ``start``: a process that only imports the libraries."""
 IMPORT_STATEMENT = "import click, structlog"
 
 # Descriptors needed besides those of the connections: the server's own, and ours.
 _OTHER_FILES = 64
-_WARMUP = 0.2
 _STARTS = 3
 _REPLY_TIMEOUT = 20.0
-# A closed connection keeps its client-side port for a while (TIME_WAIT). A single address would run out of ports.
-_CHURN_SOURCES = tuple(f"127.0.0.{number}" for number in range(2, 10))
-
-
-@dataclass(frozen=True)
-class Sample:
-    """The outcome of one measurement.
-
-    Attributes
-    ----------
-    value:
-        The figure, in the workload's unit.
-    latency:
-        Seconds by percentile, for those in `PERCENTILES`; empty where latency isn't measured.
-    generator_bound:
-        The load generator had no time to spare, so the server may be capable of more.
-    problem:
-        Why there is no value, in one line.
-    """
-
-    value: float = 0.0
-    latency: dict[float, float] = field(default_factory=dict)
-    generator_bound: bool = False
-    problem: str = ""
 
 
 def measure(workload: Workload, server: Server, seconds: float) -> Sample:
@@ -68,9 +42,12 @@ def measure(workload: Workload, server: Server, seconds: float) -> Sample:
     """
     if workload.kind == "start":
         return Sample(statistics.median(_start_up_time(server) for _ in range(_STARTS)))
-    with running(server, workload.handler, workload.traffic.connections) as started:
+    secret = certificate() if workload.traffic.tls else None
+    with running(server, workload.handler, workload.traffic.connections, secret) as started:
         wait_for_reply(started)
-        return _measure_memory(workload, started) if workload.kind == "idle" else _load(workload, started, seconds)
+        if workload.kind == "idle":
+            return _measure_memory(workload, started)
+        return generator.apply(workload, started, seconds)
 
 
 def measure_imports() -> Sample:
@@ -78,7 +55,8 @@ def measure_imports() -> Sample:
     times = []
     for _ in range(_STARTS):
         started = time.monotonic()
-        subprocess.run([sys.executable, "-c", IMPORT_STATEMENT], check=True, stdin=subprocess.DEVNULL)  # noqa: S603 - our own
+        with cores.on(cores.share().server):
+            subprocess.run([sys.executable, "-c", IMPORT_STATEMENT], check=True, stdin=subprocess.DEVNULL)  # noqa: S603 - our own
         times.append((time.monotonic() - started) * 1000)
     return Sample(statistics.median(times))
 
@@ -99,32 +77,6 @@ def raise_file_limit(connections: int) -> str:
         return f"{connections:,} connections need {needed:,} open files, and the limit is {hard:,} (ulimit -Hn)"
     resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
     return ""
-
-
-def _load(workload: Workload, server: RunningServer, seconds: float) -> Sample:
-    churn = workload.kind == "churn"
-    result = run(
-        Plan(
-            Target(HOST, server.port),
-            connections=workload.traffic.connections,
-            smallest=workload.traffic.size,
-            largest=workload.traffic.size,
-            pipeline=workload.traffic.pipeline,
-            duration=seconds,
-            churn=churn,
-            sources=_CHURN_SOURCES if churn else (),
-            expect="upper" if workload.handler == "upper" else "echo",
-            # With churn, every connection is new: there is nothing to warm up.
-            warmup=0.0 if churn else min(_WARMUP, seconds),
-        )
-    )
-    if result.interrupted:
-        raise KeyboardInterrupt
-    if not result.ok or result.latency is None:
-        problem = "nothing was answered" if not result.answered else error_text(result)
-        return Sample(problem="; ".join([problem, *result.failures]))
-    latency = {percentile: result.latency.percentiles[percentile] for percentile in PERCENTILES}
-    return Sample(result.rate, latency, result.generator_bound)
 
 
 def _measure_memory(workload: Workload, server: RunningServer) -> Sample:

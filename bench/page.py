@@ -1,4 +1,4 @@
-"""Writes docs/benchmarks.md: the generated part between two marker lines, and the chart next to the page."""
+"""Writes docs/benchmarks.md: the generated part between two marker lines, and the pictures next to the page."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from pathlib import Path
 
 from bench.benchmark import Benchmark
 from bench.chart import draw
+from bench.picture import draw_picture, sentences
 from bench.servers import Server
 from bench.tables import details, notes, overview
 
@@ -29,7 +30,7 @@ def check(page: Path) -> None:
 
 
 def write(page: Path, benchmark: Benchmark, machine: dict[str, str], command: str) -> None:
-    """Put the results between the markers, and draw the chart into an SVG file with the same name.
+    """Put the results between the markers, and draw the pictures into SVG files named like the page.
 
     Raises
     ------
@@ -37,10 +38,15 @@ def write(page: Path, benchmark: Benchmark, machine: dict[str, str], command: st
         As `check` does.
     """
     before, after = _split(page)
-    chart = page.with_suffix(".svg")
-    chart.write_text(draw(benchmark))
-    generated = "\n".join(_generated(benchmark, machine, command, chart.name))
+    for path, drawn in zip(pictures(page), (draw_picture(benchmark), draw(benchmark)), strict=True):
+        path.write_text(drawn)
+    generated = "\n".join(_generated(benchmark, machine, command, page))
     page.write_text(f"{before}{BEGIN}\n\n{generated}\n\n{END}{after}")
+
+
+def pictures(page: Path) -> tuple[Path, Path]:
+    """Return the files of the picture at the top and of the chart of all workloads."""
+    return page.with_suffix(".svg"), page.with_name(f"{page.stem}-all.svg")
 
 
 def server_line(server: Server) -> str:
@@ -58,15 +64,24 @@ def _split(page: Path) -> tuple[str, str]:
     return text.partition(BEGIN)[0], text.partition(END)[2]
 
 
-def _generated(benchmark: Benchmark, machine: dict[str, str], command: str, chart: str) -> list[str]:
+def _generated(benchmark: Benchmark, machine: dict[str, str], command: str, page: Path) -> list[str]:
     settings = benchmark.settings
     rounds = f"{settings.rounds} round{'s' if settings.rounds > 1 else ''}"
+    picture, chart = pictures(page)
     lines = [
-        f"![A bar for every server in every workload]({chart})",
+        *([f"![What one message costs each server]({picture.name})", ""] if draw_picture(benchmark) else []),
+        *sentences(benchmark),
         "",
-        f"Ratios to `{settings.baseline}`, medians of {rounds}. For memory and start-up, less is better.",
+        "[How to read the tables](#how-to-read-it) · [How to run it](#how-to-run-it)",
+        "",
+        "## All workloads",
+        "",
+        f"Processor time per message as a ratio to `{settings.baseline}`, medians of {rounds}. The last rows are "
+        "memory, and start-up as a ratio to the bare import. Less is better everywhere.",
         "",
         *overview(benchmark),
+        "",
+        f"![A bar for every server in every workload]({chart.name})",
         "",
         "The servers:",
         "",
@@ -80,4 +95,4 @@ def _generated(benchmark: Benchmark, machine: dict[str, str], command: str, char
         *details(benchmark),
         *(f"{note}\n" for note in notes(benchmark)),
     ]
-    return "\n".join(lines).rstrip().split("\n")
+    return "\n".join(lines).strip().split("\n")

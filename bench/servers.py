@@ -1,35 +1,18 @@
-"""The servers that are compared: how each one is started, and the guarantee that it is stopped."""
+"""The servers that are compared: what each one is, and the command that starts it."""
 
 from __future__ import annotations
 
-import os
-import secrets
-import signal
-import socket
-import subprocess
+import shutil
 import sys
-import tempfile
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-HOST = "127.0.0.1"
+from bench import native
+from bench.certificate import Certificate
+from bench.workloads import Workload
+
 _COMPETITORS = Path(__file__).parent / "competitors"
-_OURS = (sys.executable, "-m", "echoserver", "serve", "--port", "{port}", "--handler", "{handler}")
-# Below the ephemeral ports of Linux and macOS. While the server is not up yet, the kernel could otherwise choose the
-# port we are connecting to as our own, and TCP would connect the socket to itself (simultaneous open).
-_FIRST_PORT, _PORTS = 15_000, 15_000
-_START_TIMEOUT = 20.0
-_STOP_TIMEOUT = 5.0
-# The interval between attempts to connect to a server that is starting, and so the error of its start-up time.
-_RETRY_INTERVAL = 0.0005
-
-
-class ServerFailedError(Exception):
-    """A server did not start, or did not answer; the message is one line."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +26,13 @@ class Server:
     about:
         What it is, for the reader.
     command:
-        How it is started; ``{port}`` and ``{handler}`` are filled in.
-    module:
-        The module that has to be installed for it; empty for none.
+        How it is started; ``{port}``, ``{handler}`` and ``{program}`` are filled in.
+    tls:
+        What the command becomes for TLS, with ``{certificate}`` and ``{key}``; empty if it doesn't serve TLS here.
+    needs:
+        What has to be there: the module ``uvloop``, the program ``socat``, or ``cc`` for one of our own sources.
+    workloads:
+        Those in which it takes part; empty for all.
     limit_flag:
         The option that raises its connection limit; empty if it has no limit.
     """
@@ -53,7 +40,9 @@ class Server:
     name: str
     about: str
     command: tuple[str, ...]
-    module: str = ""
+    tls: tuple[str, ...] = ()
+    needs: str = ""
+    workloads: tuple[str, ...] = ()
     limit_flag: str = ""
 
     @property
@@ -64,188 +53,65 @@ class Server:
     @property
     def installed(self) -> bool:
         """Whether it can be started here."""
-        return not self.module or find_spec(self.module) is not None
+        if self.needs == "cc":
+            return native.program(self.name) is not None
+        return not self.needs or shutil.which(self.needs) is not None or find_spec(self.needs) is not None
 
-    def arguments(self, port: int, handler: str, connections: int) -> list[str]:
+    def serves(self, workload: Workload) -> bool:
+        """Return whether it takes part in a workload."""
+        if workload.traffic.tls and not self.tls:
+            return False
+        return not self.workloads or workload.name in self.workloads
+
+    def arguments(self, port: int, handler: str, connections: int, certificate: Certificate | None = None) -> list[str]:
         """Return the command line that serves that many connections."""
-        filled = [part.format(port=port, handler=handler) for part in self.command]
+        values = {"port": port, "handler": handler, "program": ""}
+        command = self.command
+        if self.needs == "cc":
+            values["program"] = str(native.program(self.name))
+        if certificate is not None:
+            command = self.tls
+            values |= {"certificate": str(certificate.certificate), "key": str(certificate.key)}
+        filled = [part.format_map(values) for part in command]
         # Below its default limit, a server runs with its defaults.
         return [*filled, self.limit_flag, str(connections + 64)] if self.limit_flag and connections > 1000 else filled
 
 
-def _competitor(script: str, *more: str) -> tuple[str, ...]:
+_CERTIFICATE = ("{certificate}", "{key}")
+
+
+def _ours(name: str, about: str, *options: str) -> Server:
+    command = (sys.executable, "-m", "echoserver", "serve", "--handler", "{handler}", *options)
+    tls = ("--listen", "tls://127.0.0.1:{port}", "--tls-cert", "{certificate}", "--tls-key", "{key}")
+    return Server(name, about, (*command, "--port", "{port}"), (*command, *tls), limit_flag="--max-connections")
+
+
+def _script(script: str, *more: str) -> tuple[str, ...]:
     return (sys.executable, str(_COMPETITORS / script), "{port}", "{handler}", *more)
 
 
-_LIMIT = "--max-connections"
+_ASYNCIO = _script("with_asyncio.py", "asyncio")
+_UVLOOP = _script("with_asyncio.py", "uvloop")
+_SOCAT = ("socat", "TCP-LISTEN:{port},bind=127.0.0.1,reuseaddr,fork,nodelay,backlog=1024", "PIPE")
+_IN_C = ("{program}", "{port}", "{handler}")
 SERVERS = {
     server.name: server
     for server in (
-        Server("threads", "echoserver with one thread per connection, its default", _OURS, limit_flag=_LIMIT),
-        Server(
-            "threads-all-cores",
-            "the same with `--cores all`: the kernel may run its threads on any core",
-            (*_OURS, "--cores", "all"),
-            limit_flag=_LIMIT,
-        ),
-        Server(
-            "workers",
-            "echoserver `--mode workers`: the polling thread serves the connections",
-            (*_OURS, "--mode", "workers"),
-            limit_flag=_LIMIT,
-        ),
-        Server(
+        _ours("threads", "echoserver with one thread per connection, its default"),
+        _ours("workers", "echoserver `--mode workers`: the polling thread serves the connections", "--mode", "workers"),
+        _ours(
             "workers-queue",
             "echoserver `--mode workers --dispatch queue`: worker threads serve the connections",
-            (*_OURS, "--mode", "workers", "--dispatch", "queue"),
-            limit_flag=_LIMIT,
+            *("--mode", "workers", "--dispatch", "queue"),
         ),
-        Server("socketserver", "`socketserver.ThreadingTCPServer`", _competitor("with_socketserver.py")),
-        Server("asyncio", "an `asyncio.Protocol`", _competitor("with_asyncio.py", "asyncio")),
-        Server("uvloop", "the same protocol on uvloop", _competitor("with_asyncio.py", "uvloop"), module="uvloop"),
-        Server("gevent", "`gevent.server.StreamServer`", _competitor("with_gevent.py"), module="gevent"),
+        Server("socketserver", "`socketserver.ThreadingTCPServer`", _script("with_socketserver.py")),
+        Server("asyncio", "an `asyncio.Protocol`", _ASYNCIO, (*_ASYNCIO, *_CERTIFICATE)),
+        Server("uvloop", "the same protocol on uvloop", _UVLOOP, (*_UVLOOP, *_CERTIFICATE), needs="uvloop"),
+        Server("gevent", "`gevent.server.StreamServer`", _script("with_gevent.py"), needs="gevent"),
+        Server(
+            "socat", "`socat`: one process per connection", _SOCAT, needs="socat", workloads=("1x64", "16x64", "64x64")
+        ),
+        Server("c-threads", "one thread per connection in C: `bench/competitors/threads.c`", _IN_C, needs="cc"),
+        Server("c-epoll", "one epoll loop in C, `bench/competitors/epoll.c`: what the kernel costs", _IN_C, needs="cc"),
     )
 }
-
-
-@dataclass(frozen=True)
-class RunningServer:
-    """A server that has been started.
-
-    Attributes
-    ----------
-    port:
-        The port it listens on.
-    pid:
-        Its process ID.
-    started:
-        When its process was started, on the monotonic clock, in seconds.
-    """
-
-    port: int
-    pid: int
-    started: float
-
-
-@contextmanager
-def running(server: Server, handler: str = "echo", connections: int = 0) -> Iterator[RunningServer]:
-    """Start a server as a process of its own, and stop it however the block ends.
-
-    Its output goes to a file, as a log usually does. If it fails, the last line becomes part of the error.
-
-    Parameters
-    ----------
-    server:
-        The server to start.
-    handler:
-        ``echo`` or ``upper``.
-    connections:
-        How many will be open at once.
-
-    Raises
-    ------
-    ServerFailedError
-        It is not up in time, or it has died.
-    """
-    port = _free_port()
-    # Keep compiled modules, as an installation does: otherwise start-up would mostly be compiling.
-    environment = {
-        name: value
-        for name, value in os.environ.items()
-        if not name.startswith("ECHOSERVER_") and name != "PYTHONDONTWRITEBYTECODE"
-    }
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder, (Path(folder) / "log").open("w+b") as log:
-        process = None
-        try:
-            started = time.monotonic()
-            with _interrupts_deferred():  # otherwise one could arrive after the start and before we know the process
-                process = subprocess.Popen(  # noqa: S603 - from the table above
-                    server.arguments(port, handler, connections),
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    cwd=folder,
-                    env=environment,
-                    start_new_session=True,  # Ctrl-C is for us; we stop the server
-                )
-            yield RunningServer(port, process.pid, started)
-            if process.poll() is not None:
-                raise ServerFailedError(_exit_message(process, log.name))
-        except OSError as error:
-            if process is not None and process.poll() is not None:
-                raise ServerFailedError(_exit_message(process, log.name)) from None
-            raise ServerFailedError(f"{server.name}: {error.strerror or error}") from error
-        finally:
-            if process is not None:
-                _stop(process)
-
-
-def wait_for_reply(server: RunningServer) -> float:
-    """Exchange one byte with a server that is starting; return the seconds from the start of its process to the reply.
-
-    Raises
-    ------
-    OSError
-        The server is not up in time, or does not answer.
-    """
-    while True:
-        try:
-            sock = socket.create_connection((HOST, server.port), _START_TIMEOUT)
-        except ConnectionRefusedError:
-            if time.monotonic() - server.started > _START_TIMEOUT or not _alive(server.pid):
-                raise
-            time.sleep(_RETRY_INTERVAL)
-            continue
-        with sock:
-            sock.sendall(b"x")
-            if not sock.recv(1):
-                raise ConnectionResetError("the first connection was closed without a reply")
-            return time.monotonic() - server.started
-
-
-def _alive(pid: int) -> bool:
-    """Return whether a child process is running, and leave its exit status to be collected by `Popen`."""
-    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
-
-
-def _free_port() -> int:
-    while True:
-        port = _FIRST_PORT + secrets.randbelow(_PORTS)
-        with socket.socket() as sock:
-            try:
-                sock.bind((HOST, port))
-            except OSError:  # in use
-                continue
-            return port
-
-
-def _stop(process: subprocess.Popen[bytes]) -> None:
-    """Terminate a process, and kill it if it does not exit in time."""
-    with _interrupts_deferred():
-        process.terminate()
-        try:
-            process.wait(_STOP_TIMEOUT)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-@contextmanager
-def _interrupts_deferred() -> Iterator[None]:
-    """Hold SIGINT and SIGTERM back until the end of the block. Main thread only."""
-    received: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda number, _: received.append(number)) for number in numbers}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-        if received:
-            raise KeyboardInterrupt
-
-
-def _exit_message(process: subprocess.Popen[bytes], log: str) -> str:
-    lines = Path(log).read_text(errors="replace").split("\n")
-    last = next((line.strip() for line in reversed(lines) if line.strip()), "it printed nothing")
-    return f"the server ended with status {process.returncode}: {last}"

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Sequence
 import click
 
 from bench.benchmark import Benchmark
-from bench.measure import IMPORT_STATEMENT, IMPORTS, PERCENTILES
+from bench.measure import IMPORT_STATEMENT, IMPORTS
+from bench.sample import PERCENTILES
 from bench.servers import SERVERS
-from bench.summary import Result, summarise
+from bench.summary import Figures, Result, summarise
 from bench.workloads import WORKLOADS, Workload
 from echoclient.load.units import count_text, time_text
 
@@ -18,23 +19,22 @@ BOUND_MARK = "†"
 
 def terminal_report(benchmark: Benchmark) -> str:
     """Return a coloured table for each workload."""
-    settings = benchmark.settings
     lines = []
-    for workload in settings.workloads:
+    for workload in benchmark.settings.workloads:
         results = summarise(benchmark, workload)
         if not results:
             continue
-        title = click.style(workload.title, bold=True)
-        lines += ["", f"{title}, {workload.unit}, ratio to {settings.baseline_of(workload)}"]
-        rows = [_row(workload, result, rank) for rank, result in enumerate(results, 1)]
-        widths = [max(len(columns[index]) for columns in rows) for index in range(len(rows[0]))]
-        for columns, result in zip(rows, results, strict=True):
+        titles = ["#", "", *_titles(benchmark, workload, results)]
+        rows = [titles, *(_row(workload, result, rank, len(titles)) for rank, result in enumerate(results, 1))]
+        widths = [max(len(columns[index]) for columns in rows) for index in range(len(titles))]
+        lines += ["", click.style(workload.title, bold=True)]
+        for columns, result in zip(rows, [None, *results], strict=True):
             # Names are aligned to the left, figures to the right.
             text = "  ".join(
                 value.ljust(width) if index == 1 else value.rjust(width)
                 for index, (value, width) in enumerate(zip(columns, widths, strict=True))
             ).rstrip()
-            lines.append("  " + click.style(text, fg="green" if _is_ours(result) else None))
+            lines.append("  " + click.style(text, fg="green" if result and _is_ours(result) else None))
     return "\n".join([*lines, "", *(click.style(note, fg="yellow") for note in notes(benchmark))]).strip("\n")
 
 
@@ -56,15 +56,11 @@ def details(benchmark: Benchmark) -> Iterator[str]:
         if not results:
             continue
         yield from (f"### {workload.title}", "")
-        titles = ["#", "", unit_title(workload), "min to max", f"× {benchmark.settings.baseline_of(workload)}"]
-        if results[0].latency:
-            titles += [f"p{percentile:g}" for percentile in PERCENTILES]
-        if workload.reference:
-            titles.append(f"× its own {WORKLOADS[workload.reference].handler}")
+        titles = ["#", "", *_titles(benchmark, workload, results)]
         yield _markdown_row(titles)
         yield _markdown_row(["---:", "---", *["---:"] * (len(titles) - 2)])
         for rank, result in enumerate(results, 1):
-            columns = _row(workload, result, rank)[: len(titles)]
+            columns = _row(workload, result, rank, len(titles))
             if _is_ours(result):
                 columns[1] = f"**{columns[1]}**"
             yield _markdown_row(columns)
@@ -78,7 +74,8 @@ def notes(benchmark: Benchmark) -> list[str]:
     results = [(workload, result) for workload in workloads for result in summarise(benchmark, workload)]
     if any(result.generator_bound for _, result in results):
         lines.append(
-            f"{BOUND_MARK} The load generator was the limit. The server may be capable of more and is not ranked."
+            f"{BOUND_MARK} The load generator had no time to spare, and the server had: it may answer more messages a "
+            "second. Its processor time per message is not affected, nor is its rank by that."
         )
     for workload, result in results:
         rounds = result.problems.total() + (result.figures.rounds if result.figures else 0)
@@ -90,7 +87,7 @@ def notes(benchmark: Benchmark) -> list[str]:
 
 def number_text(value: float) -> str:
     """Format a figure of any workload with about three digits."""
-    return count_text(value) if value >= 100 else f"{value:.1f}"
+    return count_text(value) if value >= 100 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
 
 
 def ratio_text(ratio: float | None) -> str:
@@ -103,35 +100,52 @@ def unit_title(workload: Workload) -> str:
     return workload.unit[0].upper() + workload.unit[1:]
 
 
-def _row(workload: Workload, result: Result, rank: int) -> list[str]:
-    """Return a table row: rank, name, median, range, ratio, percentiles and the ratio to the reference."""
+def cpu_title(workload: Workload) -> str:
+    """Return the unit of the processor time as a column's title."""
+    return f"CPU µs per {'connection' if workload.kind == 'churn' else 'message'}"
+
+
+def _titles(benchmark: Benchmark, workload: Workload, results: Sequence[Result]) -> list[str]:
+    """Return the titles of the columns after the rank and the name: the ranked figure comes first."""
+    ratio = f"× {benchmark.settings.baseline_of(workload)}"
+    titles = [unit_title(workload), "min to max", ratio]
+    if _has_cpu(results):
+        titles = [cpu_title(workload), "min to max", ratio, *titles]
+    if any(result.latency for result in results):
+        titles += [f"p{percentile:g}" for percentile in PERCENTILES]
+    return [*titles, f"× its own {WORKLOADS[workload.reference].handler}"] if workload.reference else titles
+
+
+def _row(workload: Workload, result: Result, rank: int, width: int) -> list[str]:
+    """Return a table row: rank, name, figures with range and ratio, percentiles and the ratio to the reference."""
     name = IMPORT_STATEMENT if result.server == IMPORTS else result.server
-    figures = result.figures
-    if figures is None:
-        further = (len(PERCENTILES) if workload.more_is_better else 0) + bool(workload.reference)
-        return ["", name, "failed", *[""] * (2 + further)]
-    median = number_text(figures.median)
-    columns = [
-        "" if result.generator_bound else str(rank),
-        name,
-        f"≥ {median} {BOUND_MARK}" if result.generator_bound else median,
-        f"{number_text(figures.low)} to {number_text(figures.high)}" if figures.rounds > 1 else "",
-        _bounded_ratio(result, result.ratio),
-        *(_latency_text(result.latency[percentile]) for percentile in PERCENTILES if percentile in result.latency),
-    ]
-    return [*columns, _bounded_ratio(result, result.reference_ratio)] if workload.reference else columns
+    if result.figures is None:
+        return ["", name, "failed", *[""] * (width - 3)]
+    columns = [str(rank), name]
+    if result.cpu is not None:
+        columns += _figures(result.cpu)
+    bounded = _figures(result.figures)
+    if result.generator_bound:
+        bounded[0] = f"≥ {bounded[0]} {BOUND_MARK}"
+    columns += bounded
+    columns += [_latency_text(result.latency[percentile]) for percentile in PERCENTILES if result.latency]
+    return [*columns, ratio_text(result.reference_ratio)] if workload.reference else columns
+
+
+def _figures(figures: Figures) -> list[str]:
+    """Return the three columns of a quantity."""
+    spread = f"{number_text(figures.low)} to {number_text(figures.high)}" if figures.rounds > 1 else ""
+    return [number_text(figures.median), spread, ratio_text(figures.ratio)]
+
+
+def _has_cpu(results: Sequence[Result]) -> bool:
+    return any(result.cpu is not None for result in results)
 
 
 def _overview_text(result: Result | None) -> str:
-    if result is None or result.figures is None:
-        return "failed"
-    if result.ratio is None:
-        return BOUND_MARK if result.generator_bound else "–"
-    return _bounded_ratio(result, result.ratio)
-
-
-def _bounded_ratio(result: Result, ratio: float | None) -> str:
-    return f"≥ {ratio_text(ratio)} {BOUND_MARK}" if result.generator_bound and ratio is not None else ratio_text(ratio)
+    if result is None:
+        return ""
+    return "failed" if result.ranked is None else ratio_text(result.ranked.ratio) or "–"
 
 
 def _is_ours(result: Result) -> bool:
@@ -139,7 +153,8 @@ def _is_ours(result: Result) -> bool:
 
 
 def _latency_text(seconds: float) -> str:
-    return time_text(seconds).replace("us", "µs")
+    # Not broken between the number and its unit, however narrow the table is.
+    return time_text(seconds).replace("us", "µs").replace(" ", "\N{NO-BREAK SPACE}")
 
 
 def _markdown_row(columns: Sequence[str]) -> str:

@@ -20,11 +20,14 @@ class Traffic:
         Bytes per message.
     pipeline:
         Messages in flight per connection.
+    tls:
+        Whether the connections are encrypted.
     """
 
     connections: int = 1
     size: int = 64
     pipeline: int = 1
+    tls: bool = False
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,11 @@ class Workload:
         }[self.kind]
 
     @property
+    def cpu_unit(self) -> str:
+        """The unit of the server's processor time."""
+        return "µs of processor time per connection" if self.kind == "churn" else "µs of processor time per message"
+
+    @property
     def more_is_better(self) -> bool:
         """Whether a higher figure is better."""
         return self.kind in ("load", "churn")
@@ -85,11 +93,12 @@ WORKLOADS = {
         Workload("64x64x16", "64 connections × 64 B, 16 in flight", traffic=Traffic(64, pipeline=16)),
         Workload("4x64k", "4 connections × 64 KiB", traffic=_BULK),
         Workload("4x64kx4", "4 connections × 64 KiB, 4 in flight", traffic=Traffic(4, 65536, pipeline=4)),
+        Workload("tls-64x64", "TLS, 64 connections × 64 B", traffic=Traffic(64, tls=True)),
+        Workload("tls-4x64k", "TLS, 4 connections × 64 KiB", traffic=Traffic(4, 65536, tls=True)),
         Workload("upper", "upper, 16 connections × 64 B", traffic=Traffic(16), handler="upper", reference="16x64"),
         Workload("upper-64k", "upper, 4 connections × 64 KiB", traffic=_BULK, handler="upper", reference="4x64k"),
         Workload("churn", "Connect, exchange 64 B, close; 16 at once", "churn", Traffic(16)),
         Workload("idle-5000", "5,000 idle connections", "idle", Traffic(5000), max_rounds=2),
-        Workload("idle-9000", "9,000 idle connections", "idle", Traffic(9000), max_rounds=1),
         Workload("start", "Start-up", "start"),
     )
 }

@@ -23,8 +23,8 @@ _HELLO_BYTES = 16_384  # how much of the handshake is kept to find the server na
 class TlsTransport:
     """A stream of TLS on a connected socket: the server's side of it.
 
-    It belongs to the thread that serves the connection. Another thread may call `unread`, `unacknowledged`, `taken`,
-    `shut_reading` and `shut_both`, none of which touches the TLS object.
+    It belongs to the thread that serves the connection. Another thread may call `unread`, `waiting`, `unacknowledged`,
+    `taken`, `shut_reading` and `shut_both`, none of which touches the TLS object.
 
     Parameters
     ----------
@@ -143,6 +143,10 @@ class TlsTransport:
         """Return at most how many bytes wait to be received: they are counted with what encryption adds."""
         return kernel.unread(self.sock) + self._receiver.held + self._receiver.partial
 
+    def waiting(self) -> int:
+        """Return how many bytes wait for the serving thread: not those of a record that it waits for the rest of."""
+        return kernel.unread(self.sock) + self._receiver.held
+
     def unacknowledged(self) -> int:
         """Return how much of the ciphertext sent the peer has not taken yet."""
         return kernel.unacknowledged(self.sock)
@@ -172,18 +176,28 @@ class TlsTransport:
         self._receiver.shut = True
         self._plain.shut_reading()
 
+    def _say_goodbye(self) -> None:
+        """Have the TLS object write close_notify, once."""
+        if self._said_goodbye:
+            return
+        self._said_goodbye = True
+        if self._opened and not self._sender.broken:
+            try:
+                self._tls.unwrap()
+            except ssl.SSLError:  # it is written; the peer's has not come yet, or data has
+                pass
+
+    def send_end(self) -> None:
+        """Send close_notify after what was sent. Raises `BlockingIOError` while the socket does not take all of it."""
+        self._say_goodbye()
+        self.flush()
+
     def shut_writing(self) -> None:
         """Send close_notify after what was sent, and shut the writing side. This does not wait.
 
         If the socket does not take all of it now, `discard` tries again.
         """
-        if not self._said_goodbye:
-            self._said_goodbye = True
-            if self._opened and not self._sender.broken:
-                try:
-                    self._tls.unwrap()
-                except ssl.SSLError:  # it is written; the peer's has not come yet, or data has
-                    pass
+        self._say_goodbye()
         if not self._writing_shut:
             try:
                 self.flush(socket.MSG_DONTWAIT)

@@ -17,7 +17,7 @@ _SEND_BYTES = 4 * RECORD_BYTES
 _OVERHEAD_BYTES = 128  # at least what encryption adds to as many bytes
 # How often one non-blocking receive asks the socket: a peer may send records without data, and no end of them.
 _MOST_RECEIVES = 16
-# How much of the answers to such records (key updates) may wait for the peer to take it.
+# How much of the answers to such records (key updates, renegotiations) may wait for the peer to take it.
 _MOST_ANSWER_BYTES = 65_536
 
 
@@ -82,12 +82,16 @@ class TlsSender:
         return len(self._unsent) + self._outgoing.pending
 
     def answer(self) -> None:
-        """Send what receiving has caused, such as the answer to a key update, as far as the socket takes it."""
+        """Send what receiving has caused, such as the answer to a key update, as far as the socket takes it.
+
+        It never waits, not even where the socket blocks: a thread that is to receive must not be held by a peer that
+        reads nothing, and which neither the idle nor the write timeout would find late.
+        """
         try:
-            self.flush()
+            self.flush(socket.MSG_DONTWAIT)
         except BlockingIOError:
             if self.unsent() > _MOST_ANSWER_BYTES:
-                raise OSError("the peer does not take the answers to its key updates") from None
+                raise OSError("the peer does not take the answers to its key updates or renegotiations") from None
 
     def break_off(self) -> None:
         """Send the alert that the TLS object has made of an error, unless it would have to wait."""
@@ -115,8 +119,8 @@ class TlsReceiver:
     """
 
     __slots__ = (
-        *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_sender", "_sock"),
-        *("held", "partial", "shut", "truncated"),
+        *("_ended", "_failure", "_incoming", "_outgoing", "_pending", "_read", "_receive_raw", "_receive_raw_into"),
+        *("_sender", "_sock", "held", "partial", "shut", "truncated"),
     )
 
     def __init__(
@@ -137,7 +141,7 @@ class TlsReceiver:
         self.truncated = False
         """Whether the stream has ended without close_notify."""
         self._sock = sock
-        self._receive_raw = sock.recv
+        self._receive_raw, self._receive_raw_into = sock.recv, sock.recv_into
         # Given memory it returns a number of bytes, otherwise the bytes.
         self._read = cast(Callable[[int, memoryview | None], bytes | int], tls.read)
         self._pending = tls.pending
@@ -199,15 +203,21 @@ class TlsReceiver:
             receives += 1
             if receives > _MOST_RECEIVES and self._sock.gettimeout() is not None:
                 raise BlockingIOError("no data in what has been received so far")
-            # A whole record at least, and if it is full, no more than is returned at once.
-            received = self._receive_raw((limit if limit > RECORD_BYTES else RECORD_BYTES) + _OVERHEAD_BYTES)
-            if not received:
+            # A whole record at least, and if it is full, no more than is returned at once. Memory that takes one is
+            # used for the ciphertext first: it has been copied when the plaintext comes.
+            if memory is not None and limit >= RECORD_BYTES + _OVERHEAD_BYTES:
+                count = self._receive_raw_into(memory)
+                received: bytes | memoryview = memory[:count]
+            else:
+                received = self._receive_raw((limit if limit > RECORD_BYTES else RECORD_BYTES) + _OVERHEAD_BYTES)
+                count = len(received)
+            if not count:
                 if self.shut:
                     return None
                 self.truncated = self._ended = True
                 return None
             self._incoming.write(received)
-            self.held += len(received)
+            self.held += count
 
     def _receive_held(self, limit: int, memory: memoryview | None) -> bytes | int | None:
         """Return the data of one more record if a whole one is here; otherwise `None`."""

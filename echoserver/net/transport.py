@@ -66,6 +66,12 @@ class Transport(Protocol):
     def unread(self) -> int:
         """Return how many bytes wait to be received, those that are pending included."""
 
+    def waiting(self) -> int:
+        """Return how many bytes wait for the serving thread.
+
+        That is `unread` without what this thread has already taken of a record whose rest the peer has yet to send.
+        """
+
     def unacknowledged(self) -> int:
         """Return how much of what was sent the peer has not taken yet."""
 
@@ -90,6 +96,18 @@ class Transport(Protocol):
 
         Raises
         ------
+        OSError
+            The connection is broken.
+
+        """
+
+    def send_end(self) -> None:
+        """Send what the stream itself ends with, such as close_notify, so that `shut_writing` has nothing left to send.
+
+        Raises
+        ------
+        BlockingIOError
+            The socket does not block, and has not taken all of it. The next call goes on with it.
         OSError
             The connection is broken.
 
@@ -165,6 +183,10 @@ class PlainTransport:
         """Return how many bytes wait to be received."""
         return kernel.unread(self.sock)
 
+    def waiting(self) -> int:
+        """Return how many bytes wait to be received."""
+        return kernel.unread(self.sock)
+
     def unacknowledged(self) -> int:
         """Return how much of what was sent the peer has not taken yet."""
         return kernel.unacknowledged(self.sock)
@@ -201,6 +223,9 @@ class PlainTransport:
         """Shut the reading side: a waiting receive returns, and what has arrived can still be received."""
         self._reading_shut = True
         self._shut(socket.SHUT_RD)
+
+    def send_end(self) -> None:
+        """Do nothing: a stream without TLS ends with the shutdown alone."""
 
     def shut_writing(self) -> None:
         """Send the end of the stream after what was sent."""

@@ -105,6 +105,17 @@ class BlockingDriver:
             except _Finished:  # it was ending already
                 if connection.ending is CloseReason.EXPIRED:
                     connection.reason = CloseReason.EXPIRED
+        if connection.ending is None:
+            self._send_end()
+
+    def _send_end(self) -> None:
+        """Send what ends the stream of a peer that has ended its own; a peer that does not take it is stalled."""
+        self._stats.state = _SENDING
+        try:
+            self._connection.transport.send_end()
+        except OSError:  # the peer has left, as it may, unless another thread has shut the socket down
+            if self._connection.abrupt:
+                raise
 
     def _send_back(self, buffer: ReceiveBuffer, affinity: Affinity) -> None:
         """Send back what comes, out of the memory it was received into, up to the end of input."""

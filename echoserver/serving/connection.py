@@ -276,9 +276,9 @@ class Connection:
             self._waker = waker
 
     def arrived(self) -> int:
-        """Return how many bytes wait to be received."""
+        """Return how many bytes wait for the owner."""
         with self._gate:
-            return 0 if self._closed else self.transport.unread()
+            return 0 if self._closed else self.transport.waiting()
 
     def unacknowledged(self) -> int:
         """Return how many of the bytes sent the peer's kernel has yet to confirm."""

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 from echoserver.faults.effects import Close, Cut, Effect, HalfClose, Reset, Stall
 from echoserver.faults.schedule import Schedule
 from echoserver.net.transport import Transport
+from echoserver.net.wrapped import WrappedTransport
 from echoserver.observe.metrics import CloseReason, ConnectionState
-from echoserver.serving.around import Around
 from echoserver.serving.faulty_reply import FaultyReply
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ class FaultEndedError(ConnectionError):
     """A fault has ended the connection, which knows that."""
 
 
-class FaultyTransport(Around):
+class FaultyTransport(WrappedTransport):
     """Moves the bytes of one connection, with its faults.
 
     It belongs to the thread that serves the connection, as every transport does. Once the connection has been asked to
@@ -65,7 +65,6 @@ class FaultyTransport(Around):
         *("_reply", "_schedule", "_seen_age", "_shown", "_stalled_until", "_woken", "muted"),
     )
 
-    can_splice = False
     has_faults = True
 
     def __init__(
@@ -267,27 +266,32 @@ class FaultyTransport(Around):
         ticket = {"ticket": self._schedule.ticket, "fault_generation": self._generation}
         return {"faults": self._shown, **more, **ticket}
 
-    # -- asked to end, from any thread
+    # -- what the faults leave to the other transport, but for this
 
     def set_blocking(self, blocking: bool) -> None:
         """See `Transport`."""
         self._blocking = blocking
-        self._inner.set_blocking(blocking)
+        super().set_blocking(blocking)
 
     def shut_reading(self) -> None:
         """See `Transport`. The thread that waits here goes on."""
         self._woken.set()
-        self._inner.shut_reading()
-
-    def shut_writing(self) -> None:
-        """See `Transport`."""
-        if not self.muted:
-            self._inner.shut_writing()
+        super().shut_reading()
 
     def shut_both(self) -> None:
         """See `Transport`. The thread that waits here goes on."""
         self._woken.set()
-        self._inner.shut_both()
+        super().shut_both()
+
+    def send_end(self) -> None:
+        """See `Transport`."""
+        if not self.muted:
+            super().send_end()
+
+    def shut_writing(self) -> None:
+        """See `Transport`."""
+        if not self.muted:
+            super().shut_writing()
 
 
 def _leave_alone() -> None:

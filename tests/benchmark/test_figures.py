@@ -12,8 +12,10 @@ from bench import benchmark as benchmark_module
 from bench.benchmark import Benchmark, Settings, run
 from bench.chart import draw
 from bench.counting import Cost, FakeSocket, make_driver, measure, without_counting
-from bench.measure import Sample
-from bench.servers import SERVERS, ServerFailedError
+from bench.picture import draw_picture, sentences
+from bench.running import ServerFailedError
+from bench.sample import Sample
+from bench.servers import SERVERS
 from bench.summary import Figures, summarise
 from bench.tables import details, notes, overview, terminal_report
 from bench.workloads import WORKLOADS
@@ -25,9 +27,9 @@ WORKLOAD = WORKLOADS["64x64"]
 LATENCY = {50.0: 0.001, 99.0: 0.002, 99.9: 0.003}
 
 
-def samples(*values: float, bound: int = 0) -> list[Sample]:
+def samples(*values: float, bound: int = 0, cpu: float | None = None) -> list[Sample]:
     """Return a sample for each value; the first `bound` of them are generator-bound."""
-    return [Sample(value, LATENCY, generator_bound=index < bound) for index, value in enumerate(values)]
+    return [Sample(value, cpu, LATENCY, generator_bound=index < bound) for index, value in enumerate(values)]
 
 
 def benchmark(workloads=(WORKLOAD,), skipped=None, **of_servers: list[Sample]) -> Benchmark:
@@ -44,15 +46,28 @@ def test_medians_ranges_and_ratios_within_each_round():
     # The machine was twice as fast in the second round. The ratios are not affected.
     results = results_of(benchmark(threads=samples(150, 330, 140), socketserver=samples(100, 200, 100)))
     threads = results["threads"]
-    assert threads.figures == Figures(median=150, low=140, high=330, rounds=3)
-    assert threads.ratio == 1.5
-    assert results["socketserver"].ratio == 1
+    assert threads.figures == Figures(median=150, low=140, high=330, rounds=3, ratio=1.5)
+    assert results["socketserver"].figures.ratio == 1
+    assert threads.cpu is None
     assert threads.latency == LATENCY
 
 
-def test_the_best_result_comes_first_and_unranked_ones_last():
-    made = benchmark(threads=samples(1, 1, 1), uvloop=samples(9, 9, 9, bound=3), socketserver=samples(2, 2, 2))
-    assert [result.server for result in summarise(made, WORKLOAD)] == ["socketserver", "threads", "uvloop"]
+def test_without_processor_time_the_fastest_comes_first():
+    made = benchmark(threads=samples(1, 1, 1), uvloop=samples(9, 9, 9), socketserver=samples(2, 2, 2))
+    assert [result.server for result in summarise(made, WORKLOAD)] == ["uvloop", "socketserver", "threads"]
+
+
+def test_the_lowest_processor_time_comes_first_however_fast_the_generator_was():
+    made = benchmark(
+        threads=samples(9, 9, 9, cpu=8.0),
+        uvloop=samples(5, 5, 5, cpu=6.0, bound=3),
+        gevent=[Sample(problem="gone")] * 3,
+        socketserver=samples(2, 2, 2, cpu=12.0),
+    )
+    results = summarise(made, WORKLOAD)
+    assert [result.server for result in results] == ["uvloop", "threads", "socketserver", "gevent"]
+    assert [result.cpu.ratio for result in results[:3]] == pytest.approx([0.5, 2 / 3, 1])
+    assert overview(made)[-1].endswith("| 0.67 | 0.50 | failed | 1.00 |")
 
 
 def test_where_less_is_better_the_lowest_is_ranked_first():
@@ -67,18 +82,11 @@ def test_a_result_is_bound_if_half_of_its_rounds_are(bound, is_bound):
     assert results["threads"].generator_bound is is_bound
 
 
-def test_nothing_is_compared_with_a_bound_baseline():
-    made = benchmark(threads=samples(1, 2, 3), uvloop=samples(7, 8, 9, bound=3), socketserver=samples(4, 5, 6, bound=3))
-    assert {result.ratio for result in results_of(made).values()} == {None}
-    assert overview(made)[-1].endswith("| – | † | † |")
-
-
 def test_a_failed_round_is_excluded_from_both_sides_of_a_ratio_and_reported():
     failed = Sample(problem="3 RESET")
     made = benchmark(threads=[*samples(10), failed, *samples(30)], socketserver=[*samples(10, 1), failed])
     threads = results_of(made)["threads"]
-    assert threads.figures == Figures(median=20, low=10, high=30, rounds=2)
-    assert threads.ratio == 1
+    assert threads.figures == Figures(median=20, low=10, high=30, rounds=2, ratio=1)
     assert notes(made) == [
         "64 connections × 64 B, threads: failed in 1 of 3 rounds: 3 RESET",
         "64 connections × 64 B, socketserver: failed in 1 of 3 rounds: 3 RESET",
@@ -98,8 +106,9 @@ def test_upper_is_compared_with_echo():
 
 def test_every_row_of_a_table_has_as_many_columns_as_its_header():
     failed = [Sample(problem="gone")] * 3
-    workloads = [WORKLOAD, WORKLOADS["upper"], WORKLOADS["start"], WORKLOADS["idle-5000"]]
+    workloads = [WORKLOAD, WORKLOADS["upper"], WORKLOADS["start"], WORKLOADS["idle-5000"], WORKLOADS["churn"]]
     made = benchmark(workloads, threads=samples(1, 2, 3), uvloop=failed, socketserver=samples(1, 2, 3, bound=3))
+    made.samples["churn"] = {name: samples(1, 2, 3, cpu=5.0) for name in ("threads", "socketserver")}
     for name in ("start", "idle-5000"):
         for measured in made.samples[name].values():
             measured[:] = [replace(sample, latency={}) for sample in measured]
@@ -109,20 +118,17 @@ def test_every_row_of_a_table_has_as_many_columns_as_its_header():
             assert len(widths) <= 1, table
 
 
-def test_a_bound_figure_is_marked_and_explained_and_has_no_rank():
-    made = benchmark(threads=samples(5000, 5000, 5000, bound=3), socketserver=samples(1, 1, 1))
+def test_a_bound_figure_is_marked_and_explained_and_keeps_its_rank():
+    made = benchmark(threads=samples(5000, 5000, 5000, bound=3, cpu=2.0), socketserver=samples(1, 1, 1, cpu=4.0))
     (line,) = [line for line in details(made) if "**threads**" in line]
-    assert line.startswith("|  | **threads** | ≥ 5,000 † | 5,000 to 5,000 | ≥ 5000.00 † |")
-    assert overview(made)[-1].endswith("| ≥ 5000.00 † | 1.00 |")
-    assert "× ≥ 5000.00<" in draw(made)
+    assert line.startswith("| 1 | **threads** | 2.00 | 2.00 to 2.00 | 0.50 | ≥ 5,000 † | 5,000 to 5,000 | 5000.00 |")
     assert len(notes(made)) == 1
-    assert "† The load generator was the limit" in terminal_report(made)
-    assert "dashed" in draw(made)
+    assert "† The load generator had no time to spare" in terminal_report(made)
 
 
 def test_a_workload_that_this_machine_cannot_run_is_reported():
-    made = benchmark(skipped={"idle-9000": "the limit is 1,024"}, threads=[], socketserver=[])
-    assert notes(made) == ["9,000 idle connections: skipped: the limit is 1,024"]
+    made = benchmark(skipped={"idle-5000": "the limit is 1,024"}, threads=[], socketserver=[])
+    assert notes(made) == ["5,000 idle connections: skipped: the limit is 1,024"]
 
 
 def test_the_chart_has_a_bar_for_each_figure_within_its_panel():
@@ -144,10 +150,40 @@ def test_the_chart_has_a_bar_for_each_figure_within_its_panel():
     assert all(x < width - 300 and y < height - 100 for x, y in places)
 
 
+def test_the_picture_ranks_the_servers_and_the_sentences_name_their_figures():
+    costs = {"threads": 9.0, "workers": 6.0, "asyncio": 7.0, "uvloop": 5.5, "c-epoll": 4.5, "socketserver": 20.0}
+    made = benchmark(**{name: samples(1, 1, 1, cpu=cost) for name, cost in costs.items()})
+    root = ET.fromstring(draw_picture(made))
+    bars = root.findall("{http://www.w3.org/2000/svg}rect")[1:]
+    assert [bar.get("class") for bar in bars] == ["native", "peer", "workers", "peer", "threads", "base"]
+    lengths = [float(bar.get("width")) for bar in bars]
+    assert lengths == sorted(lengths)
+    text = " ".join(sentences(made))
+    assert len(sentences(made)) == 3
+    assert all(f"{cost:.2f} µs" in text for name, cost in costs.items() if name != "socketserver")
+
+
+def test_without_processor_time_there_is_no_picture():
+    made = benchmark(threads=samples(1, 2, 3), socketserver=samples(1, 2, 3))
+    assert draw_picture(made) == ""
+    assert sentences(made) == []
+
+
+def test_only_the_servers_that_serve_tls_take_part_in_its_workloads(monkeypatch):
+    order = []
+    monkeypatch.setattr(benchmark_module, "_why_impossible", lambda _: "")
+    monkeypatch.setattr(benchmark_module, "measure", lambda _, server, __: order.append(server.name) or Sample(1.0))
+    made = benchmark([WORKLOADS["tls-64x64"]], threads=[], socketserver=[], asyncio=[])
+    run(made, lambda *_: None)
+    assert order == ["threads", "asyncio", "asyncio", "threads", "threads", "asyncio"]
+
+
 def test_rounds_are_interleaved_and_the_first_server_changes(monkeypatch):
     order = []
     monkeypatch.setattr(benchmark_module, "measure", lambda _, server, __: order.append(server.name) or Sample(1.0))
-    made = benchmark([WORKLOADS["1x64"], WORKLOADS["idle-9000"]], threads=[], workers=[], socketserver=[])
+    made = benchmark(
+        [WORKLOADS["1x64"], replace(WORKLOADS["idle-5000"], max_rounds=1)], threads=[], workers=[], socketserver=[]
+    )
     shares = []
     run(made, lambda number, workload, server, share: shares.append((number, share)))
     assert order[:6] == ["threads", "workers", "socketserver"] * 2

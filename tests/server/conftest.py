@@ -1,4 +1,7 @@
-"""Fixtures of the server's tests. Tests that use `mode` run in each mode, those marked `each_transport` over each."""
+"""Fixtures of the server's tests. Tests that use `mode` run in each mode, those marked `each_transport` over each.
+
+`start` and `wire` are for tests that are marked `everywhere`.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import socket
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -21,6 +25,7 @@ from server.fault_kit import wired, with_faults  # noqa: F401 - fixtures
 from server.janitor_kit import LIMITS_OFF, FakeLifecycle, make_janitor
 from server.kit import PATIENCE, Gate, Peer, where
 from server.log_lines import LogLines
+from server.over_kit import Over, Wire, join
 
 MODES = ["threads", "workers"]
 WAYS: list[dict[str, Any]] = [
@@ -89,6 +94,29 @@ def connect(serve: object) -> Iterator[Callable[..., Peer]]:
 
         def connect_to(server: Server, **options: Any) -> Peer:
             return peers.enter_context(Peer(where(server), **options))
+
+        yield connect_to
+
+
+@pytest.fixture
+def start(serve: Callable[..., Server], tmp_path: Path, over: Over, dispatch: str) -> Callable[..., Server]:
+    """Start a server that listens on the transport of the test: `start(handler, option=value, ...)`."""
+
+    def start_one(handler: Any = "echo", **options: Any) -> Server:
+        return serve(handler, dispatch=dispatch, **over.options(tmp_path), **options)
+
+    return start_one
+
+
+@pytest.fixture
+def wire(serve: object, over: Over) -> Iterator[Callable[..., Wire]]:
+    """Connect to a server over the transport of the test: `wire(server)`."""
+    with ExitStack() as sockets:
+
+        def connect_to(server: Server, **options: int) -> Wire:
+            made = join(server, over, **options)
+            sockets.enter_context(made.sock)
+            return made
 
         yield connect_to
 

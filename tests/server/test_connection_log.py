@@ -7,6 +7,8 @@ import sys
 import threading
 from dataclasses import dataclass, field
 from time import monotonic
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -28,6 +30,7 @@ class Ended:
     served_by: int = field(default_factory=threading.get_ident)
     opened_at: float = field(default_factory=monotonic)
     stats: ConnectionStats = field(default_factory=ConnectionStats)
+    transport: Any = field(default_factory=lambda: SimpleNamespace(log_facts={}))
 
 
 def logged(log) -> tuple[str, dict]:

@@ -152,7 +152,15 @@ RULES = st.sampled_from(
         *("stall=4ms", "stall=5ms@after 3ms", "stall=3ms@byte 30", "stall@2%/msg", "stall@byte 900", "reset@5%/msg"),
         *("reset@byte 50", "reset@after 15ms", "close@byte 70", "close@after 5ms", "close@msg 3", "halfclose@byte 20"),
         *("halfclose@2ms..9ms", "corrupt=10%", "corrupt@byte 5", "drop@30%/msg", "duplicate@20%/msg", "refuse@20%"),
-        *("throttle=100kB/s", "slice=7", "drop@msg 1", "halfclose@msg 2", "reset@30%", "duplicate@msg 1", "delay=10ms@msg 2"),
+        *(
+            "throttle=100kB/s",
+            "slice=7",
+            "drop@msg 1",
+            "halfclose@msg 2",
+            "reset@30%",
+            "duplicate@msg 1",
+            "delay=10ms@msg 2",
+        ),
     ]
 )
 TRAFFIC = st.lists(st.sampled_from(["send", "long", "read", "finish", "reset", "close"]), max_size=8)

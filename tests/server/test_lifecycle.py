@@ -260,7 +260,7 @@ def test_a_connection_whose_thread_dies_is_closed(serve, connect, log, monkeypat
     server = serve(max_connections=1)
     peer = connect(server)
     assert peer.exchange(b"hello") == b"hello"
-    monkeypatch.setattr("echoserver.serving.threads.BlockingDriver", failing(MemoryError()))
+    monkeypatch.setattr("echoserver.serving.threads.drive_blocking", failing(MemoryError()))
     peer.close()
     log.ended(peer)
     unlucky: Peer = connect(server)

@@ -63,7 +63,7 @@ THREADS: dict[str, tuple[Any, str]] = {
     "a thread's memory": (echoserver.serving.threads, "ReceiveBuffer"),
     "starting a thread": (echoserver.serving.threads._ServingThread, "start"),
     "parking a thread": (echoserver.serving.threads.ServingThreads, "park"),
-    "its driver": (echoserver.serving.threads, "BlockingDriver"),
+    "its driver": (echoserver.serving.threads, "drive_blocking"),
     "serving it": (BlockingDriver, "serve"),
 }
 WORKERS: dict[str, tuple[Any, str]] = {

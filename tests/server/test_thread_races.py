@@ -16,7 +16,7 @@ from server.thread_kit import Job, Pool, driver_for, serve_one
 
 @pytest.fixture(autouse=True)
 def jobs_are_served(monkeypatch) -> None:
-    monkeypatch.setattr(echoserver.serving.threads, "BlockingDriver", driver_for)
+    monkeypatch.setattr(echoserver.serving.threads, "drive_blocking", driver_for)
 
 
 @pytest.fixture

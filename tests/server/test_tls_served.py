@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import random
 import socket
 import ssl
 from collections.abc import Callable, Iterator
@@ -12,10 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from echoserver import Handler, Server
-from echoserver.handlers import Last
-from echoserver.observe.metrics import CloseReason
-from server.kit import PATIENCE, Peer, scripted, wait_arrived
+from echoserver import Server
+from server.kit import PATIENCE, Peer
 from server.tls_kit import AUTHORITY, SERVER_CERTIFICATE, VERSIONS, TlsPeer, client_context
 from server.ways import every_way, wait_until_settled
 
@@ -91,12 +87,6 @@ def test_a_message_comes_back(secure, join, log, dispatch, version):
 
 
 @every_way
-def test_last_words_follow_a_half_close(secure, join, dispatch):
-    handler = scripted(greet=lambda: b"hi ", finish=lambda: b" bye", blocking=False)
-    assert swap(join(secure(handler, dispatch=dispatch)), b"there") == b"hi there bye"
-
-
-@every_way
 def test_what_arrives_with_the_end_of_the_handshake_is_served(secure, join, dispatch):
     """It is decrypted along with the handshake, so the socket doesn't tell of it."""
     server = secure(dispatch=dispatch)
@@ -118,69 +108,6 @@ def test_what_arrives_with_the_end_of_the_handshake_is_served(secure, join, disp
 
 
 @every_way
-def test_many_records_that_arrive_at_once_are_all_answered(secure, join, dispatch):
-    peer = join(secure(scripted(blocking=False), dispatch=dispatch))
-    peer.sock.sendall(b"".join(peer.encrypt(b"%04d" % number) for number in range(1000)))
-    assert peer.read(4000) == b"".join(b"%04d" % number for number in range(1000))
-
-
-@every_way
-@pytest.mark.parametrize("handler", ["echo", "upper"])
-def test_megabytes_come_back(secure, join, background, log, dispatch, handler):
-    data = random.Random(1).randbytes(1_000_000).lower() * 8
-    peer = join(secure(handler, dispatch=dispatch), buffer=16_384)
-    records = b"".join(peer.encrypt(data[at : at + 16_384]) for at in range(0, len(data), 16_384)) + peer.goodbye()
-    sending = background(peer.sock.sendall, records)
-    got = bytearray()
-    while piece := peer.read_some():
-        got += piece
-    sending.result(PATIENCE)
-    expected = data if handler == "echo" else data.decode("latin-1").encode("latin-1").upper()
-    assert hashlib.sha256(got).digest() == hashlib.sha256(expected).digest()
-    assert log.wait_for("connection ended")[0]["bytes_out"] == len(data)
-
-
-@every_way
-@pytest.mark.parametrize("limit", ["200/s", "1MB/s"])
-def test_a_rate_limit_loses_nothing(secure, join, dispatch, limit):
-    burst = "2" if limit == "200/s" else "10kB"
-    peer = join(secure(dispatch=dispatch, rate_limit=limit, rate_burst=burst))
-    data = random.Random(2).randbytes(50_000)
-    peer.sock.sendall(b"".join(peer.encrypt(data[at : at + 5_000]) for at in range(0, len(data), 5_000)))
-    assert peer.read(len(data)) == data
-
-
-@every_way
-def test_a_last_reply_is_followed_by_close_notify(secure, join, log, dispatch):
-    class Once(Handler):
-        blocking = False
-
-        def feed(self, data: bytes) -> bytes:
-            return Last(data)
-
-    peer = join(secure(Once, dispatch=dispatch))
-    peer.send(b"hello")
-    assert peer.read(5) == b"hello"
-    assert peer.read_some() == b""
-    peer.sock.close()
-    assert log.wait_for("connection ended")[0]["reason"] == "finished"
-
-
-@every_way
-def test_an_end_without_close_notify_is_truncated_and_what_had_arrived_is_answered(secure, join, log, dispatch):
-    server = secure(scripted(finish=lambda: b" bye", blocking=False), dispatch=dispatch)
-    peer = join(server)
-    peer.send(b"hello")
-    peer.break_off()
-    assert peer.read(9) == b"hello bye"
-    assert peer.read_some() == b""
-    (line,) = log.wait_for("connection ended")
-    assert (line["reason"], line["bytes_in"], line["bytes_out"]) == ("truncated", 5, 9)
-    wait_until_settled(server)
-    assert server.stats().closed["truncated"] == 1
-
-
-@every_way
 def test_what_is_no_tls_after_the_handshake_is_a_reset(secure, join, log, dispatch):
     peer = join(secure(dispatch=dispatch))
     peer.sock.sendall(b"this is no record at all")
@@ -197,47 +124,11 @@ def test_a_proxy_in_front_of_tls(secure, join, log, dispatch):
     assert (line["peer"], line["tls"], line["reason"]) == ("192.0.2.1:56324", "TLSv1.3", "eof")
 
 
-@every_way
-def test_a_stop_ends_with_close_notify(secure, join, log, dispatch):
-    server = secure(dispatch=dispatch)
-    peer = join(server)
-    peer.send(b"hello")
-    assert peer.read(5) == b"hello"
-    assert server.stop() == []
-    assert peer.read_some() == b""
-    assert log.wait_for("connection ended")[0]["reason"] == "drained"
-
-
-def test_a_stop_answers_what_has_arrived(secure, join, background, gate):
-    server = secure(gate)
-    peer = join(server)
-    peer.send(b"first")
-    gate.wait_entered()
-    second = peer.encrypt(b"second")
-    peer.sock.sendall(second)
-    (connection,) = server.connections()
-    wait_arrived(connection, len(second))
-    stopping = background(server.stop)
-    while connection.ending is None:
-        pass
-    gate.open()
-    assert stopping.result(PATIENCE) == []
-    assert peer.read(11) == b"firstsecond"
-    assert peer.read_some() == b""
-
-
 def test_plain_and_secure_endpoints_side_by_side(secure, join):
     server = secure(listen=["tls://127.0.0.1:0", "tcp://127.0.0.2:0"])
     assert swap(join(server), b"hello") == b"hello"
     with Peer(server.addresses[1]) as peer:
         assert peer.swap(b"hello") == b"hello"
-
-
-@every_way
-def test_a_connection_that_is_idle(secure, join, log, dispatch):
-    peer = join(secure(dispatch=dispatch, idle_timeout=0.1))
-    assert peer.read_some() == b""
-    assert log.wait_for("connection ended")[0]["reason"] == "idle"
 
 
 @every_way
@@ -249,15 +140,3 @@ def test_a_peer_that_never_reads_is_stalled(secure, join, log, dispatch):
             peer.sock.sendall(peer.encrypt(b"x" * 16_384))
     (line,) = log.wait_for("connection ended")
     assert line["reason"] == "stalled"
-
-
-@every_way
-def test_a_handler_that_raises_ends_with_close_notify(secure, join, log, dispatch):
-    def fail(_: bytes) -> bytes:
-        raise ValueError("as told")
-
-    peer = join(secure(scripted(feed=fail, blocking=False), dispatch=dispatch))
-    peer.send(b"hello")
-    assert peer.read_some() == b""
-    peer.sock.close()
-    assert log.wait_for("connection ended")[0]["reason"] == CloseReason.HANDLER

@@ -11,7 +11,7 @@ from echoserver.serving.threads import ServingThreads
 from server.connection_kit import ANY_CORE
 from server.kit import PATIENCE
 
-_BlockingDriver = echoserver.serving.threads.BlockingDriver
+_drive_blocking = echoserver.serving.threads.drive_blocking
 
 
 class Job(Connection):
@@ -34,7 +34,7 @@ class Job(Connection):
 
 
 class JobDriver:
-    """Stands in for `BlockingDriver`."""
+    """Stands in for a `BlockingDriver`."""
 
     def __init__(self, job: Job) -> None:
         self._job = job
@@ -84,4 +84,4 @@ def serve_one(pool: Pool, number: int) -> threading.Thread:
 
 def driver_for(connection: Connection) -> object:
     """Return what serves a job or, for a server in the same test, a connection."""
-    return JobDriver(connection) if isinstance(connection, Job) else _BlockingDriver(connection)
+    return JobDriver(connection) if isinstance(connection, Job) else _drive_blocking(connection)

@@ -96,12 +96,36 @@ def resetter() -> None:
     report(times)
 
 
+def trickle(count: str, every: str, hello: str) -> None:
+    """Have so many peers send a ClientHello a byte at a time, and report when the server ended the first and the last.
+
+    The hello is given in hexadecimal, and the time between two bytes in seconds.
+    """
+    data, socks = bytes.fromhex(hello), [socket.create_connection(ADDRESS) for _ in range(int(count))]
+    report("ready")
+    began, at, ended = monotonic(), 0, []
+    while socks and not OVER.is_set():
+        for sock in select.select(socks, [], [], 0)[0]:
+            ended.append(monotonic() - began)
+            socks.remove(sock)
+            sock.close()
+        for sock in socks:
+            try:
+                sock.send(data[at : at + 1])
+            except ConnectionError:  # the next round finds it readable
+                pass
+        at += 1
+        OVER.wait(float(every))
+    report(f"{len(ended)} {min(ended)} {max(ended)}" if ended else "0 0 0")
+
+
 KINDS: dict[str, Callable[..., None]] = {
     "never-read": never_read,
     "pipeline": pipeline,
     "storm": storm,
     "crowd-outside": crowd_outside,
     "resetter": resetter,
+    "trickle": trickle,
 }
 threading.Thread(target=wait_for_end_of_input, daemon=True).start()
 KINDS[sys.argv[1]](*sys.argv[3:])

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from stress.kit import FIGURES, Figures, Started
+from stress.tls_kit import Certificates, Secure
 
 REPORT = Path("stress-report.md")
 
@@ -29,6 +30,25 @@ def serve(mode: str) -> Iterator[object]:
 
     def start(*options: object) -> Started:
         servers.append(Started("--mode", mode, *options))
+        return servers[-1]
+
+    yield start
+    for server in servers:
+        server.__exit__()
+
+
+@pytest.fixture(scope="session")
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    return Certificates(tmp_path_factory.mktemp("certificates"))
+
+
+@pytest.fixture
+def secure(mode: str, certificates: Certificates) -> Iterator[object]:
+    """Start a server that listens with TLS and without: `secure("--max-connections", 5)`."""
+    servers: list[Secure] = []
+
+    def start(*options: object, proxy: bool = False) -> Secure:
+        servers.append(Secure(certificates, mode, *options, proxy=proxy))
         return servers[-1]
 
     yield start

@@ -181,10 +181,13 @@ class Crowd:
         self.served = 0
         try:
             for _ in range(peers):
-                self.socks.append(socket.create_connection(address, timeout=PATIENCE))
+                self.socks.append(self._connect(address))
         except BaseException:
             self.close()
             raise
+
+    def _connect(self, address: tuple[str, int]) -> socket.socket:
+        return socket.create_connection(address, timeout=PATIENCE)
 
     def __enter__(self) -> Self:
         return self

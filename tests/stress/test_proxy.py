@@ -1,7 +1,8 @@
-"""PROXY headers of a real HAProxy, in front of a socket that captures them."""
+"""A real HAProxy: its PROXY headers, in front of a socket that captures them, and 100 MB through it to the server."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import socket
 import ssl
@@ -13,6 +14,7 @@ import pytest
 
 from echoserver.net.proxy import ProxyParser
 from echoserver.net.proxy_header import ProxyHeader
+from stress.kit import stop
 
 pytestmark = pytest.mark.stress
 
@@ -28,7 +30,7 @@ frontend front
   unique-id-format id-%pid
   default_backend back
 backend back
-  server captured 127.0.0.1:{port} {options}
+  server captured {host}:{port} {options}
 """
 EVERYTHING = "ssl,cert-cn,ssl-cipher,cert-sig,cert-key,crc32c,unique-id,authority"
 
@@ -36,12 +38,12 @@ EVERYTHING = "ssl,cert-cn,ssl-cipher,cert-sig,cert-key,crc32c,unique-id,authorit
 def tool(name: str) -> str:
     path = shutil.which(name)
     if path is None:
-        pytest.fail(f"{name} is missing: apt-get install haproxy openssl")
+        pytest.skip(f"needs {name}: apt-get install haproxy openssl")
     return path
 
 
 @pytest.fixture(scope="module")
-def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def self_signed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with `localhost.pem` and `client.pem`, each with its key, and signed by itself."""
     folder = tmp_path_factory.mktemp("certificates")
     for name in ("localhost", "client"):
@@ -61,15 +63,16 @@ def captured() -> Iterator[socket.socket]:
 
 
 class Proxy:
-    """A HAProxy in front of a listener."""
+    """A HAProxy in front of an address."""
 
-    def __init__(self, folder: Path, listener: socket.socket, options: str, tls: str) -> None:
+    def __init__(self, folder: Path, to: tuple[str, int], options: str, tls: str) -> None:
         # It inherits the socket it listens on, since it can't be asked which port it got.
         self._front = socket.create_server(("127.0.0.1", 0))
         self.address = self._front.getsockname()
-        front, port = self._front.fileno(), listener.getsockname()[1]
+        front = self._front.fileno()
         file = folder / "haproxy.cfg"
-        file.write_text(HAPROXY.format(patience=int(PATIENCE), front=front, port=port, options=options, tls=tls))
+        back = {"host": to[0], "port": to[1], "options": options}
+        file.write_text(HAPROXY.format(patience=int(PATIENCE), front=front, tls=tls, **back))
         self._process = subprocess.Popen([tool("haproxy"), "-q", "-db", "-f", str(file)], pass_fds=[front])
 
     def __enter__(self) -> Proxy:
@@ -107,7 +110,10 @@ def header_of(listener: socket.socket) -> tuple[ProxyHeader, bytes]:
     ],
 )
 def test_the_addresses_that_haproxy_names(options, captured, tmp_path):
-    with Proxy(tmp_path, captured, options, "") as proxy, socket.create_connection(proxy.address, PATIENCE) as client:
+    with (
+        Proxy(tmp_path, captured.getsockname(), options, "") as proxy,
+        socket.create_connection(proxy.address, PATIENCE) as client,
+    ):
         client.sendall(b"hello")
         header, rest = header_of(captured)
         assert rest == b"hello"
@@ -117,13 +123,13 @@ def test_the_addresses_that_haproxy_names(options, captured, tmp_path):
 
 @pytest.mark.parametrize("options", ["send-proxy-v2-ssl-cn", f"send-proxy-v2 proxy-v2-options {EVERYTHING}"])
 @pytest.mark.parametrize("with_certificate", [True, False])
-def test_the_facts_of_tls_that_haproxy_passes_on(options, with_certificate, captured, tmp_path, certificates):
-    tls = f"ssl crt {certificates}/localhost.pem ca-file {certificates}/client.crt verify optional"
-    context = ssl.create_default_context(cafile=str(certificates / "localhost.crt"))
+def test_the_facts_of_tls_that_haproxy_passes_on(options, with_certificate, captured, tmp_path, self_signed):
+    tls = f"ssl crt {self_signed}/localhost.pem ca-file {self_signed}/client.crt verify optional"
+    context = ssl.create_default_context(cafile=str(self_signed / "localhost.crt"))
     if with_certificate:
-        context.load_cert_chain(certificates / "client.pem")
+        context.load_cert_chain(self_signed / "client.pem")
     with (
-        Proxy(tmp_path, captured, options, tls) as proxy,
+        Proxy(tmp_path, captured.getsockname(), options, tls) as proxy,
         socket.create_connection(proxy.address, PATIENCE) as plain,
         context.wrap_socket(plain, server_hostname="localhost") as client,
     ):
@@ -145,7 +151,7 @@ def test_the_facts_of_tls_that_haproxy_passes_on(options, with_certificate, capt
 @pytest.mark.parametrize("options", ["send-proxy", "send-proxy-v2 proxy-v2-options crc32c"])
 def test_a_health_check_of_haproxy_names_no_client(options, captured, tmp_path):
     checking = f"{options} check inter 200ms check-send-proxy"
-    with Proxy(tmp_path, captured, checking, ""):
+    with Proxy(tmp_path, captured.getsockname(), checking, ""):
         accepted, _ = captured.accept()
         with accepted:
             accepted.settimeout(PATIENCE)
@@ -155,3 +161,80 @@ def test_a_health_check_of_haproxy_names_no_client(options, captured, tmp_path):
             # Version 1 has the addresses of the check itself, as the specification recommends.
             assert header.local is (header.version == 2)
             assert parser.rest == b""
+
+
+BLOCK = hashlib.shake_256(b"bulk").digest(1_000_003)
+BLOCKS = 100
+BEHIND = "ssl verify required verifyhost localhost ca-file {certificates.authority}"
+"""HAProxy speaks TLS to the server."""
+IN_FRONT = "ssl crt {certificates.both} ca-file {certificates.authority} verify optional"
+"""HAProxy speaks TLS to its clients."""
+
+
+def exchange(client: socket.socket) -> str:
+    """Send each block, read it back, and return the digest of what came."""
+    received = hashlib.sha256()
+    with memoryview(BLOCK) as block:
+        for _ in range(BLOCKS):
+            for at in range(0, len(block), 65_536):
+                left = len(block[at : at + 65_536])
+                client.sendall(block[at : at + 65_536])
+                while left:
+                    data = client.recv(left)
+                    assert data, "the stream ended"
+                    received.update(data)
+                    left -= len(data)
+    return received.hexdigest()
+
+
+@pytest.mark.timeout(120)
+@pytest.mark.parametrize(
+    ("header", "in_front", "behind"),
+    [
+        ("send-proxy", "", ""),
+        ("send-proxy", "", BEHIND),
+        ("send-proxy-v2", "", BEHIND),
+        ("send-proxy-v2-ssl-cn", IN_FRONT, ""),
+        ("send-proxy-v2-ssl-cn", IN_FRONT, BEHIND),
+    ],
+    ids=["v1", "v1, TLS behind", "v2, TLS behind", "v2 with TLVs, TLS in front", "v2 with TLVs, TLS on both sides"],
+)
+def test_a_hundred_megabytes_through_haproxy(secure, certificates, tmp_path, header, in_front, behind):
+    tool("haproxy")
+    server = secure(proxy=True)
+    to = server.secure if behind else server.plain
+    options, tls = (text.format(certificates=certificates) for text in (f"{header} {behind}", in_front))
+    context = certificates.trusting()
+    context.load_cert_chain(certificates.both)  # `send-proxy-v2-ssl-cn` passes its name on
+    with (
+        Proxy(tmp_path, to, options, tls) as proxy,
+        socket.create_connection(proxy.address, PATIENCE) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") if in_front else plain as client,
+    ):
+        name = "{}:{}".format(*client.getsockname())
+        assert exchange(client) == hashlib.sha256(BLOCK * BLOCKS).hexdigest()
+    line = server.wait_for("connection ended")
+    assert (line["peer"], line["bytes_in"], line["bytes_out"]) == (name, len(BLOCK) * BLOCKS, len(BLOCK) * BLOCKS)
+    assert line["proxy"].startswith("127.0.0.1:")
+    assert line.get("tls") == ("TLSv1.3" if behind else None)
+    stop(server)
+
+
+@pytest.mark.parametrize("behind", ["", BEHIND], ids=["plain behind", "TLS behind"])
+def test_a_half_close_goes_through_haproxy(secure, certificates, tmp_path, behind):
+    """Only between HAProxy and a client without TLS is there one; it comes out as the end of the stream behind it."""
+    tool("haproxy")
+    server = secure(proxy=True)
+    options = f"send-proxy-v2 {behind}".format(certificates=certificates)
+    with (
+        Proxy(tmp_path, server.secure if behind else server.plain, options, "") as proxy,
+        socket.create_connection(proxy.address, PATIENCE) as client,
+    ):
+        client.sendall(b"hello")
+        client.shutdown(socket.SHUT_WR)
+        got = b""
+        while data := client.recv(100):
+            got += data
+    assert got == b"hello"
+    assert server.wait_for("connection ended")["bytes_out"] == 5
+    stop(server)

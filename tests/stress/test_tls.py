@@ -26,7 +26,7 @@ PATIENCE = 50.0
 def openssl() -> str:
     path = shutil.which("openssl")
     if path is None:
-        pytest.fail("openssl is missing: apt-get install openssl")
+        pytest.skip("needs openssl: apt-get install openssl")
     return path
 
 

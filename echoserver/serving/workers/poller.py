@@ -238,8 +238,8 @@ class Poller:
         try:
             if interest is driver.registered is Interest.PAUSE and self._timers is not None:
                 self._timers.add(driver, driver.resume_at)  # it has been told of its peer's end, and would be again
-            else:
-                self._update(driver, interest)
+            else:  # one without a moment has ended, or could not be armed
+                self._update(driver, interest if interest in _TIMED else Interest.NOTHING)
             if interest is Interest.PAUSE and driver.connection.ending is not None:  # waking it had no effect
                 self._woken.put(driver.connection)
         except MemoryError as error:
