@@ -44,7 +44,9 @@ class _LazyGroup(click.Group):
 
 @click.group(
     cls=_LazyGroup,
-    epilog=examples("echoclient connect localhost:9000", "echoclient ping --help"),
+    epilog=examples(
+        "echoclient connect localhost:9000", "echoclient ping tls://echo.example.net", "echoclient ping --help"
+    ),
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="echoclient")
@@ -52,11 +54,12 @@ def cli() -> None:
     """Talk to an echo server, measure it, and put load on it.
 
     TARGET is a port, host, host:port or [v6]:port; the default is
-    127.0.0.1:9000.
+    127.0.0.1:9000. After tls:// it is spoken to over TLS, by default on port
+    9443. unix:/path is a unix socket.
 
     Exit status: 0 for success; 1 for a failure, with one line on standard
-    error that has the word REFUSED, TIMEOUT, DNS, RESET, CLOSED, DIFFERS or
-    OTHER; 2 for bad usage; 130 after Ctrl-C.
+    error that has the word REFUSED, TIMEOUT, DNS, RESET, CLOSED, DIFFERS, TLS
+    or OTHER; 2 for bad usage; 130 after Ctrl-C.
     """
 
 

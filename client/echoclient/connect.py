@@ -9,6 +9,7 @@ import click
 
 from echoclient.options import examples, say, target_argument, time_options
 from echoclient.session import connect as open_session
+from echoclient.transport_options import transport_options
 
 if TYPE_CHECKING:
     from echoclient.target import Target
@@ -20,11 +21,13 @@ _STDIN, _STDOUT = 0, 1
     epilog=examples(
         "echoclient connect localhost:9000",
         "printf hello | echoclient connect 9000",
+        "echoclient connect --tls-ca ca.pem tls://localhost:9443",
         "echoclient connect --wait 30s '[::1]:9000' < request.bin > reply.bin",
     )
 )
 @target_argument
 @time_options()
+@transport_options
 def connect(target: Target, timeout: float, wait: float) -> None:
     """Talk to a server.
 

@@ -83,11 +83,14 @@ class Conversation:
     def _receive_once(self) -> bool:
         """Receive and show once; return whether more may follow."""
         # Only this thread feeds the view, so what it holds back can't grow between the check and the flush.
-        if self._holds_back() and not select.select([self.session.socket], [], [], _HOLD_BACK)[0]:
+        if self._holds_back() and not self._arrives():
             with self._changed:
                 lines, more = self._view.flush(), True
         else:
-            data = self.session.receive()
+            try:
+                data = self.session.receive()
+            except BlockingIOError:  # only a part of a TLS record
+                return True
             now = time.monotonic()
             with self._changed:
                 lines, more = self._view.feed(data) if data else "", bool(data)
@@ -102,6 +105,10 @@ class Conversation:
                 self._shown = self.session.bytes_in
             self._changed.notify_all()
         return more
+
+    def _arrives(self) -> bool:
+        """Wait for a moment, and return whether there is something to receive."""
+        return self.session.pending or bool(select.select([self.session.socket], [], [], _HOLD_BACK)[0])
 
     def _holds_back(self) -> bool:
         with self._changed:

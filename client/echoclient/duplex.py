@@ -5,6 +5,7 @@ from __future__ import annotations
 import select
 from typing import TYPE_CHECKING
 
+from echoclient.errors import ClientError, TlsError
 from echoclient.session import CHUNK
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Duplex:
         self._session = session
         self._unsent = bytearray()
         self._half_close = False
+        self._broken: ClientError | None = None  # why nothing more can be sent
         self.ended = False
 
     def queue(self, data: bytes, *, last: bool = False) -> None:
@@ -34,8 +36,8 @@ class Duplex:
 
     @property
     def unsent(self) -> int:
-        """How many queued bytes have not been sent yet."""
-        return len(self._unsent)
+        """How many queued bytes have not been sent yet; at least 1 while the session holds some back."""
+        return len(self._unsent) or int(self._session.unflushed)
 
     def pump(self, deadline: Deadline, also: int | None = None) -> bytes:
         """Wait until something can be sent or received, and do it once.
@@ -50,22 +52,43 @@ class Duplex:
         Raises:
             ClientError: the connection is lost.
         """
+        session = self._session
         if self._half_close and not self._unsent:
             self._half_close = False
-            self._session.half_close()
-        sock = self._session.socket.fileno()
+            session.half_close()
+        sock = session.socket.fileno()
         readers = ([] if self.ended else [sock]) + ([] if also is None else [also])
-        readable, writable, _ = select.select(readers, [sock] if self._unsent else [], [], deadline.remaining())
+        writers = [sock] if self.unsent and not self._broken else []
+        pending = session.pending and not self.ended
+        readable, writable, _ = select.select(readers, writers, [], 0 if pending else deadline.remaining())
         if writable:
-            try:
-                del self._unsent[: self._session.send_some(bytes(self._unsent[:CHUNK]))]
-            except BlockingIOError:  # select(2) may report a socket that is not ready after all
-                pass
-        if sock in readable:
-            try:
-                data = self._session.receive()
-            except BlockingIOError:
-                return b""
-            self.ended = not data
-            return data
+            self._send_once()
+        if sock in readable or pending:
+            return self._receive_once()
         return b""
+
+    def _send_once(self) -> None:
+        try:
+            if self._unsent:
+                del self._unsent[: self._session.send_some(bytes(self._unsent[:CHUNK]))]
+            else:
+                self._session.flush()
+        except BlockingIOError:  # select(2) may report a socket that is not ready after all
+            return
+        except ClientError as error:
+            # What the server sent before may still be received: the rest of a reply, or over TLS why it refuses us.
+            self._broken = error
+
+    def _receive_once(self) -> bytes:
+        try:
+            data = self._session.receive()
+        except BlockingIOError:
+            return b""
+        except TlsError:
+            raise
+        except ClientError as error:
+            raise self._broken or error from None
+        if self._broken and not data:
+            raise self._broken
+        self.ended = not data
+        return data

@@ -12,9 +12,11 @@ class ClientError(Exception):
     Attributes:
         word: the first word of that line. It is part of the interface, because scripts match it.
         detail: the rest of the line.
+        final: whether another try would fail in the same way, so that ``--wait`` ends.
     """
 
     word = "OTHER"
+    final = False
 
     def __init__(self, detail: str) -> None:
         super().__init__(detail)
@@ -59,9 +61,27 @@ class ClosedError(ClientError):
     word = "CLOSED"
 
 
+class TlsError(ClientError):
+    """TLS failed: the handshake, or the stream that it protects."""
+
+    word = "TLS"
+
+
+class UntrustedError(TlsError):
+    """A certificate is missing or was refused: the server's by this client, or this client's by the server."""
+
+    final = True
+
+
+class WrongNameError(UntrustedError):
+    """The server's certificate is for other names."""
+
+
 # What an errno of connect(2), send(2) or recv(2) means to a user. Any other is OTHER and keeps its own text.
 _BY_ERRNO: dict[int, tuple[type[ClientError], str]] = {
     errno.ECONNREFUSED: (RefusedError, "connection refused"),
+    errno.ENOENT: (RefusedError, "there is no such socket"),  # only a unix socket's path gives these two
+    errno.ENOTDIR: (RefusedError, "there is no such socket"),
     errno.ETIMEDOUT: (TimedOutError, "no answer"),
     errno.ECONNRESET: (ResetError, "connection reset by the server"),
     errno.ENOTCONN: (ResetError, "connection reset by the server"),

@@ -12,7 +12,7 @@ from echoclient.target import Target, parse_target
 
 # Any function that click can make a command of.
 F = TypeVar("F", bound=Callable[..., object])
-_TARGET_FORMS = "port, host, host:port or [v6]:port"
+_TARGET_FORMS = "port, host, host:port, [v6]:port, tls://host:port or unix:/path"
 
 
 def target_value(text: str) -> Target:

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from echoclient.display import format_milliseconds
 from echoclient.errors import ClientError
 from echoclient.interrupt import Interrupt
 from echoclient.options import duration_value, examples, say, target_argument, time_options
 from echoclient.pinger import Pinger
 from echoclient.session import connect
+from echoclient.transport_options import transport_options
 
 if TYPE_CHECKING:
     from echoclient.target import Target
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
         "echoclient ping",
         "echoclient ping -c 10 -i 200ms -s 1000 localhost:9000",
         "echoclient ping -c 1000 -i 0 --json 9000",
+        "echoclient ping --tls-ca ca.pem tls://localhost:9443",
     )
 )
 @target_argument
@@ -42,6 +45,7 @@ if TYPE_CHECKING:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print only the results, as one JSON object.")
 @time_options()
+@transport_options
 def ping(
     target: Target, count: int | None, interval: float, size: int, as_json: bool, timeout: float, wait: float
 ) -> int:
@@ -51,12 +55,14 @@ def ping(
     whether or not the replies keep up. Each is timed until its last byte is
     back. The bytes are the same in upper case, so it works with echo and with
     upper. Exit status 1 if a reply was lost or was not what was sent. Ctrl-C
-    prints the summary.
+    prints the summary. Over TLS, the handshake is timed apart from them.
     """
     with connect(target, timeout=timeout, wait=wait, say=say) as session, Interrupt() as interrupt:
         pinger = Pinger(session, size=size, interval=interval, timeout=timeout, report=_drop if as_json else click.echo)
         if not as_json:
             click.echo(f"PING {target}: {size} bytes")
+            if session.secured:
+                click.echo(f"TLS handshake: time={format_milliseconds(session.handshake)}, {session.secured}")
         error = None
         try:
             pinger.run(count, interrupt)
@@ -64,7 +70,14 @@ def ping(
             error = broken.adding(session.traffic())
     stats = pinger.stats
     if as_json:
-        settings = {"target": str(target), "peer": session.peer, "size": size, "interval_s": interval}
+        settings: dict[str, object] = {
+            "target": str(target),
+            "peer": session.peer,
+            "size": size,
+            "interval_s": interval,
+        }
+        if session.secured:
+            settings |= {"tls": session.secured, "handshake_ms": round(1000 * session.handshake, 6)}
         click.echo(json.dumps(settings | stats.as_dict() | {"error": error and error.word}))
     else:
         click.echo(f"\n--- {target} ping statistics ---\n{stats}")

@@ -41,9 +41,13 @@ def run_pipe(session: Session, source: int, sink: int, signalled: int | None = N
     try:
         # Receiving happens in the main thread, in which Ctrl-C is raised.
         while True:
-            readable, _, _ = select.select(events, [], [])
-            if events[0] in readable:
-                data = session.receive()
+            pending = session.pending
+            readable, _, _ = select.select(events, [], [], 0 if pending else None)
+            if pending or events[0] in readable:
+                try:
+                    data = session.receive()
+                except BlockingIOError:  # only a part of a TLS record
+                    continue
                 if not data:
                     break
                 _write_all(sink, data)

@@ -85,7 +85,8 @@ class Repl:
         self._conversation = self._converse(session)
 
     def _converse(self, session: Session) -> Conversation:
-        self._screen.notice(f"connected to {session.peer}; /help lists the commands, Ctrl-D quits")
+        how = f" ({session.secured})" if session.secured else ""
+        self._screen.notice(f"connected to {session.peer}{how}; /help lists the commands, Ctrl-D quits")
         return Conversation(session, self._screen.write, self._screen.notice, as_hex=self._as_hex)
 
     def run(self) -> None:

@@ -13,6 +13,7 @@ from echoclient.errors import ClientError, ClosedError, TimedOutError
 from echoclient.expect import Expectation, parse_expectation
 from echoclient.options import examples, say, target_option, time_options
 from echoclient.session import Session, connect
+from echoclient.transport_options import transport_options
 
 if TYPE_CHECKING:
     from typing import BinaryIO
@@ -37,6 +38,8 @@ def _expectation_value(text: str) -> Expectation:
     epilog=examples(
         "echoclient send hello",
         "echoclient send --expect upper -t localhost:9000 hello world",
+        "echoclient send -t unix:/run/echo.sock hello",
+        "echoclient send --proxy-header v2 --proxy-source 192.0.2.1:7 hello",
         "echoclient send --expect echo --file photo.jpg > /dev/null",
     )
 )
@@ -52,6 +55,7 @@ def _expectation_value(text: str) -> Expectation:
 )
 @target_option
 @time_options()
+@transport_options
 def send(
     text: tuple[str, ...],
     file: BinaryIO | None,

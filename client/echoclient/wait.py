@@ -10,6 +10,7 @@ from echoclient.duplex import Duplex
 from echoclient.errors import ClosedError, TimedOutError
 from echoclient.options import examples, say, target_argument, time_options
 from echoclient.session import open_session, retry
+from echoclient.transport_options import transport_options
 
 if TYPE_CHECKING:
     from echoclient.durations import Deadline
@@ -23,17 +24,20 @@ PROBE = b"0123456789\n"
     epilog=examples(
         "echoclient wait && run-the-tests",
         "echoclient wait echo.example.net:9000 --wait 2m --timeout 1s",
+        "echoclient wait tls://localhost:9443 --tls-ca ca.pem",
     )
 )
 @target_argument
 @time_options(wait="30s", wait_help="How long to keep trying; 0: try once.")
+@transport_options
 def wait(target: Target, timeout: float, wait: float) -> None:
     """Wait until a server answers; for scripts and containers.
 
     A server answers if it sends something back after a line was sent to it.
     A port that only accepts connections, like that of a proxy in front of a
-    dead server, is not enough. Exit status 0 as soon as there is an answer,
-    1 at the deadline.
+    dead server, is not enough, and neither is a TLS handshake. Exit status 0
+    as soon as there is an answer; 1 at the deadline, and at once if a
+    certificate is refused.
     """
     retry(lambda deadline: probe(target, deadline), target, timeout=timeout, wait=wait, say=say)
 

@@ -34,3 +34,10 @@ def terminal(serve: object, tmp_path: Path) -> Iterator[Callable[..., Terminal]]
             return stack.enter_context(closing(Terminal(command(*arguments), **options)))
 
         yield start
+
+
+@pytest.fixture
+def files(tmp_path: Path) -> object:
+    """Certificates and keys in files; skips where trustme is not installed."""
+    kit = pytest.importorskip("client.tls_kit")
+    return kit.Files(tmp_path)

@@ -94,7 +94,15 @@ def imported_by(*arguments, stdin=b""):
 
 
 def test_a_command_imports_what_it_uses_and_no_more(serve):
-    heavy = {"prompt_toolkit", "hdrh", "readline", "echoclient.repl", "echoclient.load"}
+    heavy = {
+        "prompt_toolkit",
+        "hdrh",
+        "readline",
+        "ssl",
+        "echoclient.repl",
+        "echoclient.load",
+        "echoclient.tls_session",
+    }
     assert not imported_by("--help") & {*heavy, "echoclient.session"}
     assert not imported_by("connect", serve().port, stdin=b"hello") & {*heavy, "echoclient.ping"}
     assert not imported_by("ping", serve().port, "-c", 1) & heavy
@@ -115,7 +123,12 @@ def test_a_full_disk_behind_standard_output(serve):
 
 @pytest.mark.parametrize(
     ("words", "index", "completed"),
-    [("echoclient p", 1, b"plain,ping\n"), ("echoclient ping --js", 2, b"plain,--json\n")],
+    [
+        ("echoclient p", 1, b"plain,ping\n"),
+        ("echoclient ping --js", 2, b"plain,--json\n"),
+        ("echoclient wait --tls-s", 2, b"plain,--tls-servername\n"),
+        ("echoclient bench --proxy-header v", 3, b"plain,v1\nplain,v2\n"),
+    ],
 )
 def test_shell_completion(words, index, completed):
     result = run(_ECHOCLIENT_COMPLETE="bash_complete", COMP_WORDS=words, COMP_CWORD=str(index))

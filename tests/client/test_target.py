@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from echoclient.target import Target, parse_target
+from echoclient.tls_settings import TlsSettings
 
 HOSTS = st.from_regex(r"[a-z]([a-z0-9-]{0,20}[a-z0-9])?(\.[a-z][a-z0-9]{1,8}){0,3}", fullmatch=True)
 PORTS = st.integers(1, 65535)
@@ -31,11 +32,25 @@ PORTS = st.integers(1, 65535)
 )
 def test_each_form_means_a_host_and_a_port(text, host, port):
     assert parse_target(text) == Target(host, port)
+    default = port if port != 9000 or text.endswith("9000") else 9443
+    assert parse_target(f"tls://{text}") == Target(host, default, tls=TlsSettings())
+
+
+def test_a_path_is_a_unix_socket():
+    assert parse_target("unix:/run/echo.sock") == Target(path="/run/echo.sock")
+    assert parse_target("unix:/a b/é") == Target(path="/a b/é")
+    assert parse_target("unix:9000") == Target("unix", 9000)
 
 
 @given(host=HOSTS | st.ip_addresses().map(str), port=PORTS)
 def test_what_is_shown_can_be_typed(host, port):
-    target = Target(host, port)
+    for target in (Target(host, port), Target(host, port, tls=TlsSettings())):
+        assert parse_target(str(target)) == target
+
+
+@given(path=st.from_regex(r"/[a-z0-9. ]([a-z0-9./ -]){,90}", fullmatch=True))
+def test_what_is_shown_of_a_path_can_be_typed(path):
+    target = Target(path=path)
     assert parse_target(str(target)) == target
 
 
@@ -47,6 +62,17 @@ def test_anything_is_either_a_target_or_refused_in_one_line(text):
     except ValueError as error:
         refusal = str(error)
     assert len(refusal.splitlines()) == 1 if refusal else target.host and 1 <= target.port <= 65535
+
+
+@given(st.text())
+def test_anything_after_a_prefix_is_either_a_target_or_refused_in_one_line(text):
+    for prefix in ("tls://", "unix:"):
+        refusal = "one line"
+        try:
+            parse_target(prefix + text)
+        except ValueError as error:
+            refusal = str(error)
+        assert len(refusal.splitlines()) == 1
 
 
 @pytest.mark.parametrize(
@@ -66,6 +92,20 @@ def test_anything_is_either_a_target_or_refused_in_one_line(text):
         ("[localhost]:9000", "not an IPv6 address"),
         ("1:2:3", "not an IPv6 address"),
         ("tcp://localhost:9000", "URL"),
+        ("TLS://localhost:9000", "URL"),
+        ("https://localhost", "URL"),
+        ("tls://", "names no host"),
+        ("tls://:9443", "names no host"),
+        ("tls://localhost:0", "not a port"),
+        ("tls://localhost/", "not allowed in a host name"),
+        ("tls://[::1", r"write tls://\[::1\]:9443"),
+        ("tls://unix:/run/echo.sock", "not a port"),
+        ("unix:", "not a path from the root"),
+        ("unix:echo.sock", "not a path from the root"),
+        ("unix://run/echo.sock", "not a path from the root"),
+        ("unix:/run/\x1b[2J", "not allowed in a path"),
+        ("unix:/" + 107 * "x", "longer than the 107 bytes"),
+        ("unix:/" + 54 * "é", "longer than the 107 bytes"),
         ("local host", "not allowed in a host name"),
         ("local\x1b[2Jhost", "not allowed in a host name"),
         ("user@host", "not allowed in a host name"),

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 # Colours of the results on one page; with more results, they repeat.
 COLOURS = 8
+# How the curves of the distributions differ from that of the latency.
+_STROKES = {"from sent": " dashed", "connect": " dashed", "handshake": " dotted"}
 # Shades of a heat map's colour.
 _SHADES = 8
 # A heat map's cell is four of a timeline's cells, so that four make a doubling.
@@ -30,9 +32,9 @@ _LEAST = 1e-7  # seconds; keeps the logarithm of 0 finite
 def percentile_chart(results: Sequence[Result]) -> str:
     """Draw latency against the percentile, both on logarithmic scales, so that rare slow messages stay visible."""
     curves = [
-        (index % COLOURS, dashed, latency)
+        (index % COLOURS, _STROKES.get(name, ""), latency)
         for index, result in enumerate(results)
-        for dashed, (_, latency) in enumerate(series(result))
+        for name, latency in series(result)
     ]
     rarest = max((latency.count for _, _, latency in curves), default=10)
     slowest = max((latency.most for _, _, latency in curves), default=1.0)
@@ -45,8 +47,8 @@ def percentile_chart(results: Sequence[Result]) -> str:
     nines = range(math.floor(math.log10(max(rarest, 10))) + 1)
     shares = [(10.0**nine, _percent(nine)) for nine in nines] + [(2.0, "50 %")]
     chart.axes(shares, _time_ticks(chart), "percentile", "latency")
-    for colour, dashed, latency in curves:
-        style = f"line c{colour}" + (" dashed" if dashed else "")
+    for colour, stroke, latency in curves:
+        style = f"line c{colour}{stroke}"
         points = [(_rarity(share, latency), max(seconds, _LEAST)) for seconds, share, _ in latency.histogram.curve()]
         chart.line(points, style)
         for percentile, seconds in latency.percentiles.items():

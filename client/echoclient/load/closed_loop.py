@@ -85,7 +85,7 @@ class Churn(ClosedLoop):
 
     def opened(self, connection: Connection, now: float) -> None:
         """Send the one message."""
-        self._pool.recorder.connect.fresh.append(now - connection.began)
+        self._pool.recorder.connect.fresh.append(now - connection.began - connection.shaking)
         size = self._sizes.of(connection.number, 0)
         connection.issue(1, size, now, now)
         self._pool.send(connection)

@@ -8,10 +8,12 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
+from echoclient.load.poller import WRITE
 from echoclient.load.stream import Stream
 
 if TYPE_CHECKING:
     from echoclient.load.pattern import Pattern
+    from echoclient.target import Target
 
 # Seconds until a connection that failed is retried: at first the one, then twice as long each time, up to the other.
 FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
@@ -19,7 +21,7 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.05, 1.0
 # The standard library has the name since Python 3.12.
 _BIND_ADDRESS_NO_PORT = 24 if sys.platform == "linux" else None
 
-Address = tuple[str, int] | tuple[str, int, int, int]
+Address = tuple[str, int] | tuple[str, int, int, int] | str  # the last is the path of a unix socket
 
 
 class Connection(Stream):
@@ -32,12 +34,15 @@ class Connection(Stream):
         began: when the current connect began.
         pause: seconds by which the last retry was delayed.
         retry_at: when to open it again; infinite if no retry is planned.
+        shaking: seconds of the connect that a TLS handshake took.
     """
 
-    __slots__ = ("_socket", "began", "connected", "descriptor", "pause", "retry_at", "wants_write")
+    __slots__ = ("_proxy", "_socket", "began", "connected", "descriptor", "pause", "retry_at", "wants_write")
+    shaking = 0.0
 
-    def __init__(self, number: int, pattern: Pattern, *, verify: bool) -> None:
+    def __init__(self, number: int, pattern: Pattern, target: Target, *, verify: bool) -> None:
         super().__init__(number, pattern, verify=verify)
+        self._proxy = target.proxy
         self._socket: socket.socket | None = None
         self.descriptor = -1
         self.connected = False
@@ -46,12 +51,17 @@ class Connection(Stream):
         self.retry_at = math.inf
         self.pause = 0.0
 
+    @property
+    def awaits(self) -> int:
+        """The events that bring it on while it is not connected."""
+        return WRITE
+
     def open(self, family: int, address: Address, source: str, now: float) -> bool:
         """Start to connect, as a new stream; return whether the connection is already established.
 
         Args:
             family: the address family.
-            address: the server's address.
+            address: the server's address, or the path of its unix socket.
             source: the address to connect from; empty: the kernel chooses.
             now: the time.
 
@@ -64,7 +74,8 @@ class Connection(Stream):
         self._socket = socket.socket(family, socket.SOCK_STREAM)
         self.descriptor = self._socket.fileno()
         self._socket.setblocking(False)
-        self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if family != socket.AF_UNIX:
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         if source:
             if _BIND_ADDRESS_NO_PORT is not None:
                 self._socket.setsockopt(socket.IPPROTO_IP, _BIND_ADDRESS_NO_PORT, 1)
@@ -93,6 +104,12 @@ class Connection(Stream):
             # If nothing listens on a port in the range for outgoing connections, the kernel may choose that same port
             # for our end, and connect the socket to itself (RFC 9293, 3.5), which makes a perfect echo server.
             raise OSError(errno.ECONNREFUSED, "")
+        if self._proxy is not None:  # the kernel takes the first bytes on a connection at once
+            self._socket.sendall(self._proxy.header(self._socket))
+        return self._join()
+
+    def _join(self) -> bool:
+        """Begin to use the socket, which is connected now; return whether it is ready for the first message."""
         self.connected = True
         return True
 

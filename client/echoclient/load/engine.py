@@ -41,7 +41,7 @@ class Engine:
         self.given_up = ""
         self.on_tick: Callable[[float], None] = lambda _: None
         self._pool = pool
-        self._control = Connection(-1, pool.pattern, verify=False)
+        self._control = Connection(-1, pool.pattern, plan.target, verify=False)
         self._on_control: Callable[[bytes], None] = lambda _: None
         self._give_up_after = plan.timeout or _GIVE_UP_AFTER
         # One byte more than can be due, so that a server that sends too much is detected.

@@ -89,5 +89,7 @@ def kind_of(error: OSError) -> tuple[str, str]:
     """Return the kind and the text of an error from a socket call."""
     if error.errno == errno.EADDRNOTAVAIL:
         return "OTHER", "no local port is free after so many closed connections: add addresses with --source"
+    if error.errno == errno.EAGAIN:  # connect(2) to a unix socket does not wait, unlike that over TCP
+        return "OTHER", "the listener's queue is full"
     known = from_os_error(error, "")
     return known.word, known.detail.removeprefix(": ")

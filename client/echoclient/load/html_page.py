@@ -49,7 +49,8 @@ svg text { font-size: 12px; fill: var(--soft); font-variant-numeric: tabular-num
 svg .name { font-size: 12.5px; }
 .grid { stroke: var(--grid); fill: none; } .axis { stroke: var(--soft); fill: none; }
 .line { fill: none; stroke: var(--c); stroke-width: 2; stroke-linejoin: round; }
-.dashed { stroke-dasharray: 6 5; } .dot { fill: var(--c); stroke: var(--ground); stroke-width: 1.5; }
+.dashed { stroke-dasharray: 6 5; } .dotted { stroke-dasharray: 1.5 4; }
+.dot { fill: var(--c); stroke: var(--ground); stroke-width: 1.5; }
 .heat { fill: var(--c); }
 .key { display: inline-block; width: 12px; height: 12px; border-radius: 3px; background: var(--c); margin-right: 6px;
   vertical-align: -1px; }
@@ -174,6 +175,8 @@ def _charts(results: Sequence[Named]) -> list[str]:
         )
     if any(result.connect for result in plain):
         caption += " With churn, solid lines are the exchange, and dashed lines the connect before it."
+    if any(result.handshake for result in plain):
+        caption += " Over TLS, dotted lines are the handshake."
     charts = [
         "<h2>Latency by percentile</h2>",
         f"<figure><figcaption>{caption}</figcaption>{legend}{percentile_chart(plain)}</figure>",

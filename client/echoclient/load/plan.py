@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ipaddress
 import math
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Literal, cast
 
-from echoclient.target import Target
+from echoclient.proxy import ProxySettings, format_source, parse_source
+from echoclient.target import Target, parse_target
+from echoclient.tls_settings import TlsSettings
 
 Expect = Literal["echo", "upper"]
 Mode = Literal["closed", "open", "churn"]
@@ -121,6 +123,8 @@ class Plan:
             raise PlanError(
                 f"{self.processes} processes for {self.connections} connections: each needs at least one connection"
             )
+        if self.sources and self.target.path:
+            raise PlanError("a source is an address, and a unix socket has none: leave out the sources")
         if self.churn and self.rate is not None:
             raise PlanError("churn goes as fast as the server allows: leave out the rate")
         if self.churn and self.pipeline > 1:
@@ -149,7 +153,14 @@ class Plan:
 
     def to_json(self) -> dict[str, object]:
         """Return the parameters as JSON values; `from_json` reads them back."""
-        return {**asdict(self), "target": str(self.target)}
+        values = {**asdict(self), "target": str(self.target)}
+        if self.target.tls:
+            values |= {f"tls_{name}": value for name, value in asdict(self.target.tls).items() if value}
+        if proxy := self.target.proxy:
+            values["proxy_header"] = proxy.version
+            if proxy.source:
+                values["proxy_source"] = format_source(proxy.source)
+        return values
 
     @staticmethod
     def from_json(values: dict[str, object]) -> Plan:
@@ -158,13 +169,30 @@ class Plan:
         Raises:
             PlanError: a value is not possible, missing or unknown.
         """
-        from echoclient.target import parse_target
-
         try:
             sources = tuple(cast("list[str]", values.get("sources", [])))
-            return Plan(**{**values, "target": parse_target(str(values["target"])), "sources": sources})  # type: ignore[arg-type]
+            target = _target(values)
+            rest = {name: value for name, value in values.items() if not name.startswith(("tls_", "proxy_"))}
+            return Plan(**{**rest, "target": target, "sources": sources})  # type: ignore[arg-type]
         except (TypeError, KeyError, ValueError) as error:
             raise PlanError(f"not the parameters of a run: {error}") from None
+
+
+def _target(values: dict[str, object]) -> Target:
+    """Return the target with what is spoken to it, all of it as `Plan.to_json` writes it."""
+    target = parse_target(str(values["target"]))
+    tls = {name.removeprefix("tls_"): value for name, value in values.items() if name.startswith("tls_")}
+    if tls:
+        if target.tls is None:
+            raise ValueError(f"{target} is not a target with TLS")
+        target = replace(target, tls=TlsSettings(**tls))  # type: ignore[arg-type]
+    if "proxy_header" in values:
+        version = values["proxy_header"]
+        if version not in ("v1", "v2"):
+            raise ValueError(f"{version!r} is not a version of the PROXY header")
+        source = parse_source(str(values["proxy_source"])) if "proxy_source" in values else None
+        target = replace(target, proxy=ProxySettings(version, source))
+    return target
 
 
 def parse_sizes(text: str) -> tuple[int, int]:

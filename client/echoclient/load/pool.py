@@ -40,7 +40,10 @@ class ConnectionPool:
         measuring: whether the running phase is the measured one.
     """
 
+    _make: type[Connection] = Connection
+
     def __init__(self, plan: Plan, share: Share, family: int, address: Address) -> None:
+        self._target = plan.target
         self.log = FaultLog()
         self.lost = 0
         self.measuring = False
@@ -51,7 +54,7 @@ class ConnectionPool:
         self.poller = Poller()
         self.pattern = pattern = Pattern(plan.expect, plan.seed)
         numbers = range(share.first, share.first + share.connections)
-        self.connections = [Connection(number, pattern, verify=plan.verify) for number in numbers]
+        self.connections = [self._make(number, pattern, plan.target, verify=plan.verify) for number in numbers]
         self._untried = list(reversed(self.connections))
         self._opening = 0
         self.table: list[Connection | None] = []
@@ -148,7 +151,7 @@ class ConnectionPool:
     def _open(self, connection: Connection, now: float) -> None:
         try:
             ready = connection.open(self._family, self._address, next(self._sources), now)
-            self.watch(connection, READ if ready else WRITE)
+            self.watch(connection, READ if ready else connection.awaits)
         except OSError as error:
             self.fail_with(connection, error)
             return

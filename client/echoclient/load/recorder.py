@@ -98,6 +98,7 @@ class Recorder:
         latency: times from the planned time of sending (without a rate, the actual one) to the end of the reply.
         service: times from the actual time of sending; only if sending is planned.
         connect: times of connecting; only for churn.
+        handshake: times of TLS handshakes.
         answered: messages folded so far.
         last: when the last of them was answered, to the precision of a tick; ``start`` if there is none.
         payload: bytes of the answered messages, if sizes vary.
@@ -109,6 +110,7 @@ class Recorder:
         self.latency = Series()
         self.service = Series()
         self.connect = Series()
+        self.handshake = Series()
         self.payload = 0
         self.answered = 0
         self.last = start
@@ -136,6 +138,8 @@ class Recorder:
             self.service.fold()
         if self.connect.fresh:
             self.connect.fold()
+        if self.handshake.fresh:
+            self.handshake.fold()
 
     def tick(self, now: float) -> None:
         """Close the intervals that have ended by ``now``."""

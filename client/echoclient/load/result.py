@@ -14,6 +14,8 @@ from echoclient.load.plan import Plan, PlanError
 from echoclient.load.recorder import Timeline
 
 FORMAT = "echoclient-bench/1"
+# The distributions of a result. The last is missing in files of versions that did not speak TLS.
+DISTRIBUTIONS = ("latency", "service", "connect", "handshake")
 # A process that is busy or waits for a processor for this share of its time has no time to spare. Then the generator
 # may limit the figures, and not the server.
 BOUND_AT = 0.9
@@ -59,6 +61,7 @@ class Result:
         latency: times from the planned time of sending to the end of the reply.
         service: times from the actual time of sending, with a rate.
         connect: times of connecting, with churn.
+        handshake: times of the TLS handshakes.
         timeline: what happened over time.
         faults: what went wrong.
         processes: the processes of the generator.
@@ -77,6 +80,7 @@ class Result:
     latency: Latency | None = None
     service: Latency | None = None
     connect: Latency | None = None
+    handshake: Latency | None = None
     timeline: Timeline = field(default_factory=Timeline)
     faults: FaultLog = field(default_factory=FaultLog)
     processes: list[Process] = field(default_factory=list)
@@ -112,7 +116,7 @@ class Result:
     def to_json(self) -> str:
         """Return the result as JSON; `from_json` reads it back."""
         seconds = self.each_second
-        parts = {"latency": self.latency, "service": self.service, "connect": self.connect}
+        parts: dict[str, Latency | None] = {name: getattr(self, name) for name in DISTRIBUTIONS}
         values = {
             "format": FORMAT,
             "ok": self.ok,
@@ -164,7 +168,7 @@ class Result:
 
 def _read(values: dict[str, Any]) -> Result:
     timeline = values["timeline"]
-    parts = {name: Latency.from_json(values[name]) for name in ("latency", "service", "connect")}
+    parts = {name: Latency.from_json(values[name]) for name in DISTRIBUTIONS if name in values or name != "handshake"}
     return Result(
         plan=Plan.from_json(values["plan"]),
         started=str(values["started"]),

@@ -14,15 +14,16 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from echoclient import __version__
+from echoclient.durations import Deadline
 from echoclient.errors import ClientError
 from echoclient.load.faults import FaultLog
 from echoclient.load.latency import Latency
 from echoclient.load.plan import Plan, PlanError
 from echoclient.load.recorder import Timeline
-from echoclient.load.result import Process, Result
+from echoclient.load.result import DISTRIBUTIONS, Process, Result
 from echoclient.load.supervisor import Supervisor
 from echoclient.load.worker import OTHER_FILES
-from echoclient.session import connect
+from echoclient.session import Session, connect
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -75,16 +76,31 @@ def _check_limits(plan: Plan) -> None:
         )
 
 
-def _find(plan: Plan, say: Callable[[str], None] | None) -> tuple[int, tuple[Any, ...]]:
+def _find(plan: Plan, say: Callable[[str], None] | None) -> tuple[int, tuple[Any, ...] | str]:
     """Wait for the server as the plan says; return the address family and the address that answered."""
     with connect(plan.target, timeout=plan.timeout, wait=plan.wait, say=say) as session:
-        found = session.socket.family, session.socket.getpeername()
+        # Of a unix socket, getpeername(2) returns the name that it was bound to, and it may have been renamed since.
+        found = session.socket.family, plan.target.path or session.socket.getpeername()
         # Let the server close this connection, so that it does not count together with those of the load.
         session.half_close()
         session.socket.settimeout(_PROBE_ENDS_WITHIN)
-        with contextlib.suppress(ClientError):
-            session.receive()
+        try:
+            _hear(session)
+        except ClientError as error:
+            if error.final:  # the server has refused the client's certificate
+                raise
     return found
+
+
+def _hear(session: Session) -> None:
+    """Receive once."""
+    deadline = Deadline(_PROBE_ENDS_WITHIN)
+    while not deadline.passed():
+        try:
+            session.receive()
+        except BlockingIOError:  # over TLS, a record without data
+            continue
+        return
 
 
 def _check_sources(plan: Plan, family: int) -> None:
@@ -104,7 +120,7 @@ def _check_sources(plan: Plan, family: int) -> None:
 
 def _merge(plan: Plan, started: str, supervisor: Supervisor) -> Result:
     result = Result(plan, started, _environment(), interrupted=supervisor.interrupted)
-    buckets: dict[str, Counter[int]] = {"latency": Counter(), "service": Counter(), "connect": Counter()}
+    buckets: dict[str, Counter[int]] = {name: Counter() for name in DISTRIBUTIONS}
     for worker in supervisor.workers:
         if worker.failure:
             result.failures.append(worker.failure)
@@ -127,9 +143,8 @@ def _merge(plan: Plan, started: str, supervisor: Supervisor) -> Result:
             result.timeline = timeline
         result.faults.merge(FaultLog.from_json(part["faults"]))
         result.processes.append(Process(**part["usage"]))
-    result.latency, result.service, result.connect = (
-        Latency.of(buckets[name]) for name in ("latency", "service", "connect")
-    )
+    for name in DISTRIBUTIONS:
+        setattr(result, name, Latency.of(buckets[name]))
     return result
 
 

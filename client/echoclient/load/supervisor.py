@@ -93,7 +93,7 @@ class Supervisor:
         self._report = progress
         self._progress = Progress(plan)
 
-    def start(self, index: int, family: int, address: tuple[Any, ...]) -> None:
+    def start(self, index: int, family: int, address: tuple[Any, ...] | str) -> None:
         """Start a worker and give it its assignment."""
         place = str(Path(echoclient.__file__).parent.parent)
         paths = [place, *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -36,6 +36,8 @@ def plan_line(plan: Plan) -> str:
         parts.append(f"{plan.processes} processes")
     if plan.sources:
         parts.append(f"from {', '.join(plan.sources)}")
+    if plan.target.proxy:
+        parts.append(f"PROXY {plan.target.proxy.version}")
     if plan.expect == "upper":
         parts.append("expecting upper case")
     if not plan.verify:
@@ -73,6 +75,7 @@ def series(result: Result) -> list[tuple[str, Latency]]:
         ("latency" if result.service is None else "from planned", result.latency),
         ("from sent", result.service),
         ("connect", result.connect),
+        ("handshake", result.handshake),
     )
     return [(name, latency) for name, latency in named if latency is not None]
 

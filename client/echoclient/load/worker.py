@@ -26,6 +26,7 @@ from echoclient.load.plan import Plan
 from echoclient.load.pool import ConnectionPool
 from echoclient.load.recorder import Recorder
 from echoclient.load.startup import Opening, Waiting
+from echoclient.tls_settings import SettingError
 
 if TYPE_CHECKING:
     from echoclient.load.plan import Share
@@ -74,11 +75,12 @@ class _Meter:
 class Worker:
     """Runs the phases of one process's share of a plan."""
 
-    def __init__(self, plan: Plan, share: Share, family: int, address: list[Any]) -> None:
+    def __init__(self, plan: Plan, share: Share, family: int, address: list[Any] | str) -> None:
         self._plan, self._share = plan, share
         self._idle = Recorder(time.monotonic(), planned=False)
-        self._pool = ConnectionPool(plan, share, family, tuple(address))
-        self._engine = Engine(plan, self._pool)
+        pool, engine = _classes(plan)
+        self._pool = pool(plan, share, family, address if isinstance(address, str) else tuple(address))
+        self._engine = engine(plan, self._pool)
         self._engine.watch(_INPUT, self._obey)
         self._heard = b""
         self._go = math.inf
@@ -100,6 +102,9 @@ class Worker:
         workload, recorder, usage = self._phase(self._plan.duration, self._share.messages)
         now = time.monotonic()
         timeline = recorder.finish(now)
+        self._idle.fold()
+        if not self._plan.churn:  # the handshakes were made before the phase
+            recorder.handshake.buckets += self._idle.handshake.buckets
         self._write_line(
             "result",
             {
@@ -114,6 +119,7 @@ class Worker:
                         ("latency", recorder.latency),
                         ("service", recorder.service),
                         ("connect", recorder.connect),
+                        ("handshake", recorder.handshake),
                     )
                 },
                 "width": timeline.width,
@@ -180,6 +186,14 @@ class Worker:
             line = line[os.write(_OUTPUT, line) :]
 
 
+def _classes(plan: Plan) -> tuple[type[ConnectionPool], type[Engine]]:
+    if plan.target.tls is None:
+        return ConnectionPool, Engine
+    from echoclient.load.secured import TlsEngine, TlsPool
+
+    return TlsPool, TlsEngine
+
+
 def main() -> None:
     """Read the assignment and carry it out."""
     # The loop makes no reference cycles, and a garbage collection in the middle would be measured as latency.
@@ -195,7 +209,10 @@ def main() -> None:
     _allow_files(share.connections + OTHER_FILES)
     if plan.rate is not None:
         _sharpen_timers()
-    worker = Worker(plan, share, assignment["family"], assignment["address"])
+    try:
+        worker = Worker(plan, share, assignment["family"], assignment["address"])
+    except SettingError as error:  # a file with certificates has changed since the run began
+        sys.exit(f"echoclient: {error.option}: {error}")
     try:
         worker.run()
     except BrokenPipeError:  # the process that started this one is gone

@@ -10,6 +10,7 @@ from echoclient.load import connection as connection_module
 from echoclient.load.connection import FIRST_PAUSE, LONGEST_PAUSE, Connection
 from echoclient.load.faults import EXAMPLES, Fault, FaultLog, kind_of
 from echoclient.load.pattern import Pattern
+from echoclient.target import Target
 
 PATTERN = Pattern("echo", 1)
 
@@ -45,7 +46,7 @@ class FakeSocket:
 
 def connecting(monkeypatch: pytest.MonkeyPatch, codes: list[int], local: int = 5) -> Connection:
     monkeypatch.setattr(connection_module.socket, "socket", FakeSocket(codes, local))
-    return Connection(0, PATTERN, verify=True)
+    return Connection(0, PATTERN, Target(), verify=True)
 
 
 @pytest.mark.parametrize("codes", [[0], [errno.EINPROGRESS, 0], [errno.EINPROGRESS, errno.EISCONN]])
@@ -72,7 +73,7 @@ def test_a_socket_that_is_connected_to_itself_is_a_refusal(monkeypatch):
 
 
 def test_a_connection_that_never_answered_is_retried_later_and_later():
-    connection = Connection(0, PATTERN, verify=True)
+    connection = Connection(0, PATTERN, Target(), verify=True)
     pauses = []
     for _ in range(7):
         connection.plan_retry(100.0)

@@ -58,7 +58,8 @@ def test_every_transcript_prints_what_the_page_says(serve, scripts, tmp_path):
 def test_the_page_names_every_option_kind_and_key():
     options = [option for parameter in bench.params for option in parameter.opts if option.startswith("--")]
     for option in options:
-        assert f"`{OTHER_FORMS.get(option, option)}" in OURS or option == "--wait", option  # which all commands share
+        shared = option == "--wait" or option.startswith(("--tls-", "--proxy-"))  # by all commands
+        assert f"`{OTHER_FORMS.get(option, option)}" in (PAGE if shared else OURS), option
     for kind in (
         faults.TIMEOUT,
         faults.CLOSED,
@@ -67,6 +68,7 @@ def test_the_page_names_every_option_kind_and_key():
         faults.EXTRA,
         "RESET",
         "REFUSED",
+        "TLS",
         "OTHER",
     ):
         assert f"| `{kind}` |" in OURS

@@ -12,6 +12,7 @@ from echoclient.load.connection import Connection
 from echoclient.load.open_loop import OpenLoop
 from echoclient.load.pattern import Pattern
 from echoclient.load.plan import Plan
+from echoclient.target import Target
 
 PATTERN = Pattern("echo", 1)
 
@@ -22,7 +23,7 @@ class FakePool:
     def __init__(self, plan: Plan, index: int = 0) -> None:
         share = plan.share(index)
         self.connections = [
-            Connection(share.first + number, PATTERN, verify=True) for number in range(share.connections)
+            Connection(share.first + number, PATTERN, Target(), verify=True) for number in range(share.connections)
         ]
         for connection in self.connections:
             connection.connected = True
