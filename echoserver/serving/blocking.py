@@ -195,7 +195,7 @@ class BlockingDriver:
         while connection.ending is None:
             if wait := bucket.wait(monotonic()):
                 stats.state = ConnectionState.PAUSED
-                self._resume.wait(wait)
+                self._pause(wait)
                 continue
             stats.state = _RECEIVING
             data = connection.transport.recv(bucket.most(RECEIVE_BYTES))
@@ -205,6 +205,10 @@ class BlockingDriver:
             stats.bytes_in += len(data)
             stats.state = _HANDLING
             self._send_all(self._reply(data))
+
+    def _pause(self, seconds: float) -> None:
+        """Wait, but no longer than until the connection is asked to end."""
+        self._resume.wait(seconds)
 
     def wake(self, _connection: Connection) -> None:
         """End the pause: the connection has been asked to end. Called from any thread."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from time import monotonic
 
 from echoserver.faults.effects import Effect
 from echoserver.faults.plan import Plan
@@ -77,7 +78,12 @@ class Refusal:
 class FaultyBlockingDriver(BlockingDriver):
     """Gives the transport each reply as a whole, since only that can tell where a reply begins and ends."""
 
-    __slots__ = ()
+    __slots__ = ("_faulty",)
+
+    def __init__(self, connection: Connection) -> None:
+        super().__init__(connection)
+        assert isinstance(connection.transport, FaultyTransport), "others have no faults"
+        self._faulty = connection.transport
 
     def _send_all(self, reply: bytes | Pieces) -> None:
         if type(reply) is not bytes:
@@ -90,6 +96,27 @@ class FaultyBlockingDriver(BlockingDriver):
     def _send_rest(self, rest: memoryview) -> None:
         if rest:
             self._stats.bytes_out += self._send(rest)
+
+    def _send_pieces(self, pieces: Pieces) -> bool:
+        return super()._send_pieces(_Audible(pieces, self._faulty))
+
+    def _pause(self, seconds: float) -> None:
+        super()._pause(min(seconds, max(0.0, self._faulty.next_moment() - monotonic())))
+        self._faulty.act_on_time()
+
+
+class _Audible(Pieces):
+    """The pieces of a reply up to where nothing more is sent; there may be no end of them."""
+
+    __slots__ = ("_pieces", "_transport")
+
+    def __init__(self, pieces: Pieces, transport: FaultyTransport) -> None:
+        super().__init__(iter(()))
+        self._pieces = pieces
+        self._transport = transport
+
+    def next(self) -> bytes | None:
+        return None if self._transport.muted else self._pieces.next()
 
 
 class FaultyDriver(DecodingDriver):
@@ -121,7 +148,17 @@ class FaultyDriver(DecodingDriver):
         moment = transport.next_moment()
         if interest is Interest.PAUSE:  # for its rate limit
             self.resume_at = min(self.resume_at, moment)
-        elif interest is Interest.READ and moment < math.inf:
+        elif moment < math.inf:
             self.resume_at = moment
-            return Interest.READ_UNTIL
+            return Interest.READ_UNTIL if interest is Interest.READ else Interest.WRITE_UNTIL
         return interest
+
+    def _send_pieces(self) -> Interest:
+        pieces = self._pieces
+        if pieces is None or not self._faulty.muted:
+            return super()._send_pieces()
+        # There may be no end of them, and nothing is received before there is.
+        self._pieces = None
+        self._stats.replies += 1
+        pieces.close()
+        return self._after_reply()

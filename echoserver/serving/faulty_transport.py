@@ -7,7 +7,9 @@ pauses and ends at their places. In the mode that blocks it waits for the end of
 
 from __future__ import annotations
 
+import errno
 import math
+import os
 import select
 from collections.abc import Callable, Mapping
 from threading import Event
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
 _SHOWN = 16
 # Timers and `poll` take no infinite time. Who waits for longer looks again.
 _LONGEST_WAIT = 3600.0
+# How often a thread that waits looks whether the peer is still there.
+_LOOK_SECONDS = 0.5
 
 
 class FaultEndedError(ConnectionError):
@@ -55,10 +59,10 @@ class FaultyTransport(WrappedTransport):
     """
 
     __slots__ = (
-        *("_blocking", "_connection", "_count", "_fired", "_generation", "_index", "_muted", "_offset"),
+        *("_blocking", "_connection", "_count", "_fired", "_generation", "_index", "_offset"),
         "_not_before",
         "_paused_until",
-        *("_reply", "_schedule", "_seen_age", "_shown", "_stalled_until", "_woken"),
+        *("_reply", "_schedule", "_seen_age", "_shown", "_stalled_until", "_woken", "muted"),
     )
 
     has_faults = True
@@ -82,7 +86,8 @@ class FaultyTransport(WrappedTransport):
         self._reply: FaultyReply | None = None  # what is being sent
         self._seen_age = -1.0  # up to which age faults have happened by themselves
         self._stalled_until = self._not_before = -math.inf
-        self._muted = False  # whether nothing more is sent
+        self.muted = False
+        """Whether nothing more is sent; the owner's own."""
         self._woken = Event()  # whoever asks the connection to end, to the thread that waits here
         self._shown: list[str] = []
         self._fired = 0
@@ -96,7 +101,7 @@ class FaultyTransport(WrappedTransport):
         In the mode that does not block, `BlockingIOError` asks for the same reply again later.
         """
         self.act_on_time()
-        if self._muted:
+        if self.muted:
             self._connection.stats.bytes_out -= len(data)  # the driver is about to add what it takes to be sent
             return len(data)
         if self._reply is None:
@@ -105,20 +110,33 @@ class FaultyTransport(WrappedTransport):
             self._reply = FaultyReply(data, self._offset, effects, self._not_before)
             self._index += 1
         reply = self._reply
-        while not reply.done and not self._muted:
-            self._wait_until(self._stalled_until)
-            while not self._muted and (effect := reply.next_effect(monotonic())) is not None:
+        while not (reply.done or self.muted):
+            if not self._wait(reply):
+                break
+            effect = reply.next_effect(monotonic())
+            if effect is not None:
                 self._happen(effect)
-                self._wait_until(self._stalled_until)
-            self._wait_until(reply.not_before())
-            if not self._muted and (piece := reply.piece(hurried=self._hurried)):
-                count = self._inner.send(piece)
+            elif piece := reply.piece(hurried=self._hurried):
+                count = self._send(piece)
                 reply.sent(count, monotonic())
                 self._offset += count
                 self._connection.stats.bytes_out += count
         self._reply, self._not_before = None, reply.not_before()
         self._connection.stats.bytes_out -= len(data)
         return len(data)
+
+    def _send(self, piece: memoryview) -> int:
+        """Send what the peer takes; without waiting for that beyond the moment at which something happens by itself."""
+        if not self._blocking or self.next_moment() == math.inf:
+            return self._inner.send(piece)
+        self._inner.set_blocking(False)
+        try:
+            return self._inner.send(piece)
+        except BlockingIOError:
+            self._wait_for_socket(select.POLLOUT)
+            return 0
+        finally:
+            self._inner.set_blocking(True)
 
     def recv(self, limit: int) -> bytes:
         """Receive into new memory."""
@@ -133,14 +151,20 @@ class FaultyTransport(WrappedTransport):
     def _before_receive(self) -> None:
         """Let happen what is due by itself, and wait while the connection is stalled."""
         self.act_on_time()
-        self._wait_until(self._stalled_until)
-        while self._blocking and (moment := self.next_moment()) < math.inf and not self._inner.pending():
-            poll = select.poll()
-            poll.register(self._inner.fileno(), select.POLLIN)
-            if poll.poll(1000 * min(_LONGEST_WAIT, max(0.0, moment - monotonic()))):
+        self._wait()
+        while self._blocking and self.next_moment() < math.inf and not self._inner.pending():
+            if self._wait_for_socket(select.POLLIN):
                 return
-            self.act_on_time()
-            self._wait_until(self._stalled_until)
+            self._wait()
+
+    def _wait_for_socket(self, event: int) -> bool:
+        """Wait until the socket is ready, or something has happened by itself; return whether it is ready."""
+        poll = select.poll()
+        poll.register(self._inner.fileno(), event)
+        if poll.poll(1000 * min(_LONGEST_WAIT, max(0.0, self.next_moment() - monotonic()))):
+            return True
+        self.act_on_time()
+        return False
 
     # -- time
 
@@ -170,30 +194,48 @@ class FaultyTransport(WrappedTransport):
         if self._schedule.next_time(self._seen_age) == math.inf:
             self._seen_age = math.inf  # nothing is left, so no more looks at the clock
 
-    def _wait_until(self, until: float) -> None:
-        """Wait, or ask to come back, unless that time is over. What is due by itself happens meanwhile."""
-        while not self._hurried and (now := monotonic()) < until:
+    def _wait(self, reply: FaultyReply | None = None) -> bool:
+        """Wait, or ask to come back, while the connection is stalled or it is too early for the next bytes of a reply.
+
+        What is due by itself happens meanwhile, and may change how long that is. Returns whether it can still be sent.
+        """
+        while not self._hurried:
+            until, now = self._stalled_until, monotonic()
+            if reply is not None and not self.muted:
+                until = max(until, reply.not_before())
+            if now >= until:
+                break
+            if self._is_broken():
+                raise ConnectionResetError(errno.ECONNRESET, os.strerror(errno.ECONNRESET))
             stop = min(until, self.next_moment(), now + _LONGEST_WAIT)
             if not self._blocking:
                 self._paused_until = stop
                 raise BlockingIOError
-            self._connection.stats.state = ConnectionState.PAUSED
-            self._woken.wait(stop - now)
-            self._connection.stats.state = ConnectionState.SENDING
+            stats = self._connection.stats
+            before, stats.state = stats.state, ConnectionState.PAUSED
+            self._woken.wait(min(stop - now, _LOOK_SECONDS))
+            stats.state = before
             self.act_on_time()
+        return not self.muted
+
+    def _is_broken(self) -> bool:
+        """Return whether the peer has reset the connection, which no call tells of that waits for the time alone."""
+        poll = select.poll()
+        poll.register(self._inner.fileno(), 0)
+        return bool(poll.poll(0))
 
     # -- faults
 
     def _happen(self, effect: Effect) -> None:
         """Do what an effect does beyond changing the bytes of a reply, and record it."""
-        if self._hurried and isinstance(effect, Cut):
+        if isinstance(effect, Cut) and (self._hurried or self.muted):
             return
         self.record(effect)
         match effect:
             case Stall():
                 self._stalled_until = max(self._stalled_until, monotonic() + effect.seconds)
             case HalfClose():
-                self._muted = True
+                self.muted = True
                 self._inner.shut_writing()
             case Reset():
                 self._end(abruptly=True)
@@ -243,12 +285,12 @@ class FaultyTransport(WrappedTransport):
 
     def send_end(self) -> None:
         """See `Transport`."""
-        if not self._muted:
+        if not self.muted:
             super().send_end()
 
     def shut_writing(self) -> None:
         """See `Transport`."""
-        if not self._muted:
+        if not self.muted:
             super().shut_writing()
 
 

@@ -14,5 +14,7 @@ class Interest(Enum):
     """The moment `resume_at`: its rate limit, or a fault, lets it do nothing before."""
     READ_UNTIL = auto()
     """Input, or the moment `resume_at`, at which a fault happens by itself."""
+    WRITE_UNTIL = auto()
+    """Room for output, or that moment."""
     NOTHING = auto()
     """It has ended: the connection's `reason` says how."""

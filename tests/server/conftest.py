@@ -21,6 +21,7 @@ from echoserver.serving.connection import Connection
 from echoserver.serving.limits import Limits
 from echoserver.serving.rate import TokenBucket
 from server.connection_kit import serve_blocking, serve_events, tcp_pair
+from server.fault_kit import wired, with_faults  # noqa: F401 - fixtures
 from server.janitor_kit import LIMITS_OFF, FakeLifecycle, make_janitor
 from server.kit import PATIENCE, Gate, Peer, where
 from server.log_lines import LogLines

@@ -262,4 +262,5 @@ def test_what_a_plain_server_does_not_need_is_not_loaded(mode):
         assert program.finish() == 0
         loaded = {line.split("|")[-1].strip() for line in program.lines if line.startswith("import time:")}
     assert "echoserver.server" in loaded
+    assert not [name for name in loaded if name.startswith(("echoserver.faults", "echoserver.serving.faulty"))]
     assert not loaded & {"structlog", "asyncio", "ssl", "random", "urllib.parse", "echoserver.net.proxy"}

@@ -14,6 +14,7 @@ _EVENTS = (
         Interest.READ: select.EPOLLIN,
         Interest.READ_UNTIL: select.EPOLLIN,
         Interest.WRITE: select.EPOLLOUT,
+        Interest.WRITE_UNTIL: select.EPOLLOUT,
         Interest.PAUSE: select.EPOLLONESHOT,
     }
     if hasattr(select, "epoll")

@@ -25,7 +25,7 @@ from echoserver.serving.workers.messages import take_all
 from echoserver.serving.workers.ready import ReadyQueue
 from echoserver.serving.workers.timers import TimerHeap
 
-_EVENTS_A_BATCH, _TIMED = 512, (Interest.PAUSE, Interest.READ_UNTIL)
+_EVENTS_A_BATCH, _TIMED = 512, (Interest.PAUSE, Interest.READ_UNTIL, Interest.WRITE_UNTIL)
 
 
 class Poller:
@@ -236,13 +236,12 @@ class Poller:
         """Let a connection pause that a worker has served, or let it go."""
         driver.queued = False
         try:
-            if interest is Interest.PAUSE and self._timers is not None:  # it is disarmed, and stays so
-                self._timers.add(driver, driver.resume_at)
-                # It may have been asked to end before it got here, when waking it had no effect.
-                if driver.connection.ending is not None:
-                    self._woken.put(driver.connection)
-            else:  # any other has ended, or could not be armed
-                self._update(driver, interest if interest is Interest.READ_UNTIL else Interest.NOTHING)
+            if interest is driver.registered is Interest.PAUSE and self._timers is not None:
+                self._timers.add(driver, driver.resume_at)  # it has been told of its peer's end, and would be again
+            else:  # one without a moment has ended, or could not be armed
+                self._update(driver, interest if interest in _TIMED else Interest.NOTHING)
+            if interest is Interest.PAUSE and driver.connection.ending is not None:  # waking it had no effect
+                self._woken.put(driver.connection)
         except MemoryError as error:
             self._kill(driver, error)
 
