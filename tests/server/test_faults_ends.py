@@ -140,8 +140,7 @@ def test_paused_connections_occupy_their_places(with_faults, wired):
 def test_an_end_at_the_place_of_a_delay_comes_after_it(with_faults, wired, end):
     server = with_faults("delay=120ms", end)
     peer = wired(server)
-    peer.send(b"x")
-    assert took(lambda: heard(peer)) >= 0.11
+    assert took(lambda: (peer.send(b"x"), heard(peer))) >= 0.12
     bye(peer) if end != "reset" else peer.sock.close()
     wait_until_settled(server)
     assert server.stats().faults == {"delay": 1, end: 1}
@@ -177,8 +176,7 @@ def test_a_half_close_by_itself_ends_a_delay(with_faults, wired):
 def test_a_stall_by_itself_outlasts_a_delay(with_faults, wired):
     server = with_faults("delay=100ms", "stall=300ms@after 30ms")
     peer = wired(server)
-    peer.send(b"x")
-    assert took(lambda: peer.read(1)) >= 0.25
+    assert took(lambda: (peer.send(b"x"), peer.read(1))) >= 0.25
 
 
 @plainly
