@@ -46,7 +46,7 @@ check: $(VENV)/.installed-dev    ## lint, format, types, structure, and the test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
-	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py tests/client/test_tls*.py tests/server/test_tls*.py tests/server/test_over_*.py tests/plugin/test_server_tls.py
+	$(BIN)/python -m pytest -q tests/test_structure.py tests/test_structure_picture.py tests/client/test_structure.py tests/client/load/test_histogram.py tests/client/test_tls*.py tests/server/test_tls*.py tests/server/test_over_*.py tests/server/test_faults_served.py tests/plugin/test_server_tls.py
 
 bench: $(VENV)/.installed-bench        ## compare with other servers and write docs/benchmarks.md; some 15 minutes
 	$(BIN)/python -m bench --page docs/benchmarks.md
