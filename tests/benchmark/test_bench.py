@@ -48,7 +48,7 @@ def children_of(pid: int) -> list[int]:
 def test_a_benchmark_writes_its_page_its_chart_and_every_sample(tmp_path):
     page, samples_file = tmp_path / "page.md", tmp_path / "samples.json"
     page.write_text(PAGE)
-    options = ("--workloads", "upper,churn", "--servers", WITHOUT_EXTRAS, "--rounds", 1, "--seconds", 0.05)
+    options = ("--workloads", "upper,churn", "--servers", WITHOUT_EXTRAS, "--rounds", 1, "--seconds", 0.4)
     finished = bench(*options, "--page", page, "--json", samples_file)
     assert finished.returncode == 0, finished.stdout + finished.stderr
     assert (

@@ -116,7 +116,7 @@ def test_a_report_becomes_a_sample():
 
 
 def test_without_a_compiler_the_generator_in_python_applies_the_load_and_the_rest_is_skipped():
-    command = [sys.executable, "-m", "bench", "--workloads", "1x64,tls-64x64", "--rounds", "1", "--seconds", "0.05"]
+    command = [sys.executable, "-m", "bench", "--workloads", "1x64,tls-64x64", "--rounds", "1", "--seconds", "0.4"]
     finished = subprocess.run(
         [*command, "--json", "-"],
         capture_output=True,
