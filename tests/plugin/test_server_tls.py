@@ -15,7 +15,7 @@ from support import PATIENCE
 def exchange(server: TcpServer, context: ssl.SSLContext, name: str = "localhost") -> ssl.SSLSocket:
     plain = socket.create_connection(server.address, PATIENCE)
     try:
-        peer = context.wrap_socket(plain, server_hostname=name)
+        peer = context.wrap_socket(plain, server_hostname=name, suppress_ragged_eofs=False)
     finally:
         plain.close()  # it has given its descriptor away, if that has worked
     peer.sendall(b"hello")
@@ -36,7 +36,8 @@ def test_a_certificate_is_made(tcp_server: TcpServerFactory, mode, name):
     with exchange(server, server.client_context(), name) as peer:
         (connection,) = server.wait_for_connections(1)
         server.kill(connection)
-        with pytest.raises(ConnectionResetError):
+        # CPython 3.11 takes a reset for an end of the stream without close_notify.
+        with pytest.raises((ConnectionResetError, ssl.SSLEOFError)):
             peer.recv(1)
 
 
