@@ -91,6 +91,7 @@ def folder(tmp_path_factory) -> Path:
             ("--proxy-timeout", "5s"),
             "--proxy-timeout: has no effect without ?proxy=require at the end of a --listen",
         ),
+        (("--fault-seed", "7"), "--fault-seed: has no effect without a rule such as --fault reset@1%"),
         # PROXY
         (
             PROXY,
