@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 
-from bench.duel.sampling import Track, cpu_seconds, resident_bytes, watch
+from bench.accounting import cpu_seconds
+from bench.duel.sampling import Track, resident_bytes, watch
 from echoclient.load.result import Result
 
 _STOP_SECONDS = 10.0
@@ -78,18 +79,20 @@ def hold(work: str, model: str, connections: int, seconds: float) -> Bout:
     """
     with _serving(work, model) as server:
         port = int(_line(server))
-        before = cpu_seconds(server.pid)
+        before = cpu_seconds([server.pid])
         with _load(port, connections, seconds) as generator:
             result = _result(generator)
-        used = cpu_seconds(server.pid) - before
+        after = cpu_seconds([server.pid])
         with _load(port, connections, _LOAD_SECONDS) as generator:
             names = _threads(server, connections)
             tracks = watch(server.pid, names, _INTERVALS, _INTERVAL_SECONDS)
             memory = resident_bytes(server.pid)
             _result(generator)
     assert result.latency is not None, "a result without an answer has failed"
+    assert before is not None, "the duel needs Linux, which counts"
+    assert after is not None, "likewise"
     percentiles = {percentile: result.latency.percentiles[percentile] for percentile in (50.0, 99.0, 99.9)}
-    return Bout(work, model, result.rate, percentiles, used / result.answered, memory, tracks)
+    return Bout(work, model, result.rate, percentiles, (after - before) / result.answered, memory, tracks)
 
 
 @contextmanager

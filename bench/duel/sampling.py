@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_TICKS = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 # What the kernel function that a thread sleeps in says of its wait (the file `wchan`), in this order.
 _WAITS = (
     ("futex", "lock"),
@@ -38,12 +37,6 @@ class Track:
     name: str
     busy: list[float] = field(default_factory=list)
     waits: list[str] = field(default_factory=list)
-
-
-def cpu_seconds(pid: int) -> float:
-    """Return how long a process has run on any core, in its threads that have ended too."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
 
 
 def resident_bytes(pid: int) -> int:
