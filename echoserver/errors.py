@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import ClassVar
+
+_SHOWN = 80
 
 
 def printable(text: str) -> str:
@@ -17,6 +20,23 @@ def printable(text: str) -> str:
         character if character.isprintable() else character.encode("unicode_escape").decode("ascii")
         for character in text
     )
+
+
+def shown(value: object) -> str:
+    """Return a refused value as an error message shows it: on one line, and cut off if it is long."""
+    try:
+        text = repr(value)
+    except ValueError:  # an integer with too many digits (sys.set_int_max_str_digits)
+        return "this huge number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
+def did_you_mean(name: str, known: Collection[str]) -> str:
+    """Return the end of the message about a name that there isn't."""
+    import difflib  # needed only for an error
+
+    near = difflib.get_close_matches(name.lower(), known, n=1)
+    return f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known)
 
 
 class EchoServerError(Exception):

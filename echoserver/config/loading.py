@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from echoserver.config.schema import ServerConfig, options
-from echoserver.config.values import problem_of, shown
-from echoserver.errors import ConfigError
+from echoserver.config.values import problem_of
+from echoserver.errors import ConfigError, did_you_mean, shown
 from echoserver.net.endpoint import TcpEndpoint
 
 T = TypeVar("T")
@@ -139,7 +139,7 @@ def _our_variables(environment: Mapping[str, str]) -> dict[str, str]:
             continue
         if name not in known:
             raise ConfigError(
-                f"there is no such option; {_did_you_mean(name.lower(), list(known.values()))}", origin=variable
+                f"there is no such option; {did_you_mean(name.lower(), list(known.values()))}", origin=variable
             )
         found[known[name]] = text
     return found
@@ -150,21 +150,13 @@ def _is_service_url(name: str, text: str) -> bool:
 
 
 def _read_file(path: str, told_by: str) -> dict[str, Any]:
-    import tomllib  # imported here because most servers start without a file
+    from echoserver.toml_file import read_toml  # imported here because most servers start without a file
 
-    try:
-        with open(path, "rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise ConfigError(f"can't read {path!r}: {error.strerror}; must be a TOML file", origin=told_by) from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"not a TOML file: byte {error.start} is not UTF-8", origin=path) from None
-    except (ValueError, RecursionError) as error:  # besides its own errors, tomllib raises those of int()
-        raise ConfigError(f"not a TOML file: {' '.join(str(error).split())}", origin=path) from None
+    table = read_toml(path, told_by)
     known = [name for name, _ in options()]
     for key in table:
         if key not in known:
-            raise ConfigError(f"unknown key {shown(key)}; {_did_you_mean(key, known)}", origin=path)
+            raise ConfigError(f"unknown key {shown(key)}; {did_you_mean(key, known)}", origin=path)
     return table
 
 
@@ -173,10 +165,3 @@ def _read(key: str, value: T, read: Callable[[T], V], origin: str) -> V:
         return read(value)
     except ValueError as error:
         raise ConfigError(problem_of(value, error), key=key, origin=origin) from None
-
-
-def _did_you_mean(key: str, known: list[str]) -> str:
-    import difflib  # needed only for an error
-
-    near = difflib.get_close_matches(key, known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known)

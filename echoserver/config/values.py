@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from echoserver.clock import format_duration, parse_duration
+from echoserver.errors import shown
 from echoserver.rates import Amount, Rate
 
 T = TypeVar("T")
-_SHOWN = 80
 
 
 class RefusalError(ValueError):
@@ -244,15 +244,6 @@ class Option(Generic[T]):
     kind: Kind[T]
     help: str
     why: str
-
-
-def shown(value: object) -> str:
-    """Return a refused value as an error message shows it: on one line, and cut off if it is long."""
-    try:
-        text = repr(value)
-    except ValueError:  # an integer with too many digits (sys.set_int_max_str_digits)
-        return "this huge number"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
 
 
 def problem_of(value: object, error: ValueError) -> str:

@@ -12,17 +12,16 @@ from dataclasses import dataclass
 from decimal import ROUND_HALF_EVEN, Context, Decimal
 
 from echoserver.clock import format_duration
+from echoserver.errors import did_you_mean, shown
 from echoserver.faults.quantities import (
     MOST_SECONDS,
     PARTS,
     WORD,
     below,
-    quoted,
     read_decimal,
     read_duration,
     read_positive_duration,
     show_decimal,
-    suggestion,
 )
 
 _MICROS = 10**6
@@ -160,7 +159,7 @@ def parse_delays(text: str) -> Delays:
     if ":" in text:
         return _parse_weighted(text.split(","))
     if not text or "," in text:
-        raise ValueError(f"{quoted(text)} must be one of {_FORMS}")
+        raise ValueError(f"{shown(text)} must be one of {_FORMS}")
     return Fixed(read_positive_duration(text))
 
 
@@ -173,7 +172,7 @@ def _parse_weighted(parts: Sequence[str]) -> Weighted:
         except ValueError:
             percent = 0
         if not percent:
-            raise ValueError(f"{quoted(part)} must be a duration and its percent, such as 50ms:10")
+            raise ValueError(f"{shown(part)} must be a duration and its percent, such as 50ms:10")
         choices.append((read_positive_duration(duration), percent))
     total = sum(percent for _, percent in choices)
     if total > PARTS:
@@ -198,7 +197,7 @@ def _pareto(least: str, shape: str) -> Pareto:
     except ValueError:
         thousandths = 0
     if not thousandths:
-        raise ValueError(f"the shape {quoted(shape)} must be a number above 0 and below 1000, such as 1.5")
+        raise ValueError(f"the shape {shown(shape)} must be a number above 0 and below 1000, such as 1.5")
     return Pareto(read_positive_duration(least), thousandths)
 
 
@@ -211,7 +210,7 @@ _DISTRIBUTIONS: dict[str, tuple[Callable[[str, str], Delays], tuple[str, str], s
 
 def _parse_call(name: str, arguments: Sequence[str]) -> Delays:
     if name not in _DISTRIBUTIONS:
-        raise ValueError(f"there is no distribution {quoted(name)}; {suggestion(name, _DISTRIBUTIONS)}")
+        raise ValueError(f"there is no distribution {shown(name)}; {did_you_mean(name, _DISTRIBUTIONS)}")
     make, names, example = _DISTRIBUTIONS[name]
     values = dict(zip(names, arguments, strict=False))
     if any("=" in argument for argument in arguments):

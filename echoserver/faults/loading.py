@@ -6,13 +6,13 @@ import secrets
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from echoserver.errors import ConfigError
+from echoserver.errors import ConfigError, did_you_mean, shown
 from echoserver.faults.draws import MOST_SEED
 from echoserver.faults.kinds import KINDS
 from echoserver.faults.plan import Plan
-from echoserver.faults.quantities import quoted, suggestion
 from echoserver.faults.rules import Rule, parse_rule
 from echoserver.faults.tickets import read_ticket
+from echoserver.toml_file import read_toml
 
 _FILE_KEYS = ("seed", "fault")
 _FAULT_KEYS = ("kind", "parameters", "trigger")
@@ -73,16 +73,7 @@ def read_file(path: str, told_by: str) -> tuple[tuple[Rule, ...], int]:
         The file can't be read, or a key or a value in it is refused. The message names it.
 
     """
-    import tomllib
-
-    try:
-        with open(path, "rb") as opened:
-            table = tomllib.load(opened)
-    except OSError as error:
-        problem = f"can't read {path!r}: {error.strerror}; must be a TOML file with rules"
-        raise ConfigError(problem, origin=told_by) from None
-    except (ValueError, RecursionError) as error:  # what is not UTF-8 or TOML, and a number with too many digits
-        raise ConfigError(f"not a TOML file: {' '.join(str(error).split())}", origin=path) from None
+    table = read_toml(path, told_by)
     try:
         return _read_table(table)
     except ValueError as error:
@@ -114,14 +105,14 @@ def _read_fault(fault: Mapping[str, object]) -> Rule:
             raise ValueError(f"{key} must be a text that is not empty; leave it out if there is none")
     kind, parameters, trigger = (texts.get(key, "") for key in _FAULT_KEYS)
     if kind not in KINDS:
-        missing = f"there is no kind of fault {quoted(kind)}" if kind else "kind is missing"
-        raise ValueError(f"{missing}; {suggestion(kind, KINDS)}")
+        missing = f"there is no kind of fault {shown(kind)}" if kind else "kind is missing"
+        raise ValueError(f"{missing}; {did_you_mean(kind, KINDS)}")
     if "@" in parameters:
-        raise ValueError(f"{quoted(parameters)} must be parameters only; what follows @ is the trigger")
+        raise ValueError(f"{shown(parameters)} must be parameters only; what follows @ is the trigger")
     return parse_rule(kind + (f"={parameters}" if parameters else "") + (f"@{trigger}" if trigger else ""))
 
 
 def _check_keys(table: Mapping[str, object], known: Sequence[str]) -> None:
     for key in table:
         if key not in known:
-            raise ValueError(f"unknown key {quoted(key)}; {suggestion(key, known)}")
+            raise ValueError(f"unknown key {shown(key)}; {did_you_mean(key, known)}")

@@ -5,15 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from echoserver.clock import format_duration
+from echoserver.errors import shown
 from echoserver.faults.delays import Delays
-from echoserver.faults.quantities import (
-    Share,
-    quoted,
-    read_duration,
-    read_positive_duration,
-    read_size,
-    show_size,
-)
+from echoserver.faults.quantities import Share, read_duration, read_positive_duration, read_size, show_size
 from echoserver.rates import Rate
 
 
@@ -79,7 +73,7 @@ def parse_throttled(text: str) -> Throttled:
     except ValueError:
         rate = Rate(0, of_bytes=False)
     if not rate.of_bytes:
-        raise ValueError(f"{quoted(text)} must be bytes per second, such as 64kB/s or 1MiB/s, at most 10^12")
+        raise ValueError(f"{shown(text)} must be bytes per second, such as 64kB/s or 1MiB/s, at most 10^12")
     return Throttled(rate)
 
 
@@ -92,7 +86,7 @@ def parse_pieces(text: str) -> Pieces:
     if not low:
         raise ValueError("a piece of 0 bytes is none; the smallest is 1")
     if high < low:
-        raise ValueError(f"{quoted(smallest)} is above {quoted(largest)}; write {show_size(high)}..{show_size(low)}")
+        raise ValueError(f"{shown(smallest)} is above {shown(largest)}; write {show_size(high)}..{show_size(low)}")
     return Pieces(low, high, read_duration(gap.strip()) if comma else 0.0)
 
 

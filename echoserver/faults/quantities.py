@@ -6,11 +6,10 @@ A value is what its shortest text stands for, so that reading a text and showing
 from __future__ import annotations
 
 import re
-from collections.abc import Collection
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from echoserver.clock import format_duration, parse_duration
+from echoserver.errors import shown
 from echoserver.rates import Amount
 from echoserver.sizes import format_size
 
@@ -23,20 +22,8 @@ WORD = 64
 DURATION = "a duration such as 500ms, 30s, 5m or 1h, at most 1000h"
 SIZE = "a number of bytes such as 1000, 64kB or 1MiB, at most 10^12"
 
-_LONGEST_QUOTED = 60
 _PLAIN = 10_000
 _SHARE = re.compile(r"(\d{1,3})(?:\.(\d{1,6}))?", re.ASCII)
-
-
-def quoted(text: str) -> str:
-    """Return a text as an error message shows it: on one line, and cut off if it is long."""
-    return repr(text) if len(text) <= _LONGEST_QUOTED else repr(text[:_LONGEST_QUOTED]) + "..."
-
-
-def suggestion(name: str, known: Collection[str]) -> str:
-    """Return the end of the message about a name that there isn't."""
-    near = get_close_matches(name.lower(), known, n=1)
-    return f"did you mean {near[0]!r}?" if near else "there are " + ", ".join(known)
 
 
 def read_duration(text: str) -> float:
@@ -51,9 +38,9 @@ def read_duration(text: str) -> float:
     try:
         seconds = parse_duration(format_duration(parse_duration(text)))
     except ValueError:
-        raise ValueError(f"{quoted(text)} must be {DURATION}") from None
+        raise ValueError(f"{shown(text)} must be {DURATION}") from None
     if seconds > MOST_SECONDS:
-        raise ValueError(f"{quoted(text)} must be {DURATION}")
+        raise ValueError(f"{shown(text)} must be {DURATION}")
     return seconds
 
 
@@ -61,7 +48,7 @@ def read_positive_duration(text: str) -> float:
     """Return the seconds that a text stands for, which are more than 0. Raises as `read_duration`."""
     seconds = read_duration(text)
     if not seconds:
-        raise ValueError(f"{quoted(text)} must be {DURATION}, and more than 0")
+        raise ValueError(f"{shown(text)} must be {DURATION}, and more than 0")
     return seconds
 
 
@@ -70,7 +57,7 @@ def read_size(text: str) -> int:
     try:
         return Amount.parse(text).count
     except ValueError:
-        raise ValueError(f"{quoted(text)} must be {SIZE}") from None
+        raise ValueError(f"{shown(text)} must be {SIZE}") from None
 
 
 def show_size(count: int) -> str:
@@ -116,7 +103,7 @@ class Share:
         except ValueError:
             parts = 0
         if not (text.endswith("%") and 0 < parts <= PARTS):
-            raise ValueError(f"{quoted(text)} must be a share such as 10% or 0.5%, above 0 and at most 100%")
+            raise ValueError(f"{shown(text)} must be a share such as 10% or 0.5%, above 0 and at most 100%")
         return cls(parts)
 
     def has(self, word: int) -> bool:

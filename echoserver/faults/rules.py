@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from echoserver.errors import did_you_mean, shown
 from echoserver.faults.kinds import KINDS
 from echoserver.faults.parameters import Parameters
-from echoserver.faults.quantities import quoted, suggestion
 from echoserver.faults.triggers import TRIGGERS, Byte, Trigger, parse_trigger
 
 
@@ -40,7 +40,7 @@ def parse_rule(text: str) -> Rule:
         rule = _parse(text)
         _check(rule)
     except ValueError as error:
-        raise ValueError(f"{quoted(text)}: {error}") from None
+        raise ValueError(f"{shown(text)}: {error}") from None
     return rule
 
 
@@ -49,7 +49,7 @@ def _parse(text: str) -> Rule:
     name, equals, parameters = head.strip().partition("=")
     name = name.strip()
     if name not in KINDS:
-        raise ValueError(f"there is no kind of fault {quoted(name)}; {suggestion(name, KINDS)}")
+        raise ValueError(f"there is no kind of fault {shown(name)}; {did_you_mean(name, KINDS)}")
     kind = KINDS[name]
     read: Parameters | None = None
     if equals:

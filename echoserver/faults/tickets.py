@@ -10,9 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from hashlib import blake2b
 
+from echoserver.errors import shown
 from echoserver.faults.conflicts import check_together
 from echoserver.faults.draws import MOST_SEED
-from echoserver.faults.quantities import quoted
 from echoserver.faults.rules import Rule, parse_rule
 
 PREFIX = "F1"
@@ -66,13 +66,13 @@ def read_ticket(text: str) -> Ticket:
 
     """
     if not text.startswith(PREFIX):
-        raise ValueError(f"{quoted(text)} is not a ticket: one begins with {PREFIX}, as ticket= in the log shows it")
+        raise ValueError(f"{shown(text)} is not a ticket: one begins with {PREFIX}, as ticket= in the log shows it")
     try:
         ticket = _read(text.removeprefix(PREFIX))
     except (ValueError, IndexError, OverflowError):
         ticket = None
     if ticket is None or str(ticket) != text:
-        raise ValueError(f"{quoted(text)} is a damaged ticket: copy it whole and unchanged from the log line")
+        raise ValueError(f"{shown(text)} is a damaged ticket: copy it whole and unchanged from the log line")
     return ticket
 
 

@@ -7,7 +7,8 @@ import re
 from dataclasses import dataclass
 
 from echoserver.clock import format_duration
-from echoserver.faults.quantities import SIZE, Share, quoted, read_duration, read_size, show_size
+from echoserver.errors import shown
+from echoserver.faults.quantities import SIZE, Share, read_duration, read_size, show_size
 
 MOST_NUMBER = 10**12
 TRIGGERS = "10%, #100, 1%/msg, msg 5, byte 1000, 1s..5s or after 2s, joined by commas"
@@ -130,16 +131,16 @@ def _parse_condition(text: str) -> Condition:
     if dots:
         span = Span(read_duration(start), read_duration(end))
         if span.end < span.start:
-            raise ValueError(f"the span {quoted(text)} ends before it begins; write {quoted(f'{end}..{start}')}")
+            raise ValueError(f"the span {shown(text)} ends before it begins; write {shown(f'{end}..{start}')}")
         if span.end == span.start:
-            raise ValueError(f"the span {quoted(text)} is empty; write {quoted(f'after {start}')}")
+            raise ValueError(f"the span {shown(text)} is empty; write {shown(f'after {start}')}")
         return span
-    raise ValueError(f"there is no trigger {quoted(text)}; a trigger is {TRIGGERS}")
+    raise ValueError(f"there is no trigger {shown(text)}; a trigger is {TRIGGERS}")
 
 
 def _number(text: str, what: str) -> int:
     if not _NUMBER.fullmatch(text) or int(text) > MOST_NUMBER:
-        raise ValueError(f"{quoted(text)} must be {what}, at most 10^12")
+        raise ValueError(f"{shown(text)} must be {what}, at most 10^12")
     return int(text)
 
 

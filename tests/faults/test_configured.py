@@ -147,7 +147,7 @@ def test_a_wrong_file_is_refused_with_its_path(content, problem, file):
 def test_a_missing_file_is_refused_with_its_option():
     with pytest.raises(ConfigError) as refusal:
         ServerConfig(fault_file="/nowhere/faults.toml").fault_plan()
-    problem = "can't read '/nowhere/faults.toml': No such file or directory; must be a TOML file with rules"
+    problem = "can't read '/nowhere/faults.toml': No such file or directory; must be a TOML file"
     assert str(refusal.value) == f"--fault-file: {problem}"
 
 

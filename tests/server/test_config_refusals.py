@@ -9,8 +9,7 @@ import pytest
 
 from echoserver import ServerConfig
 from echoserver.config import flag_of, load_config
-from echoserver.config.values import shown
-from echoserver.errors import ConfigError
+from echoserver.errors import ConfigError, shown
 from server.config_kit import (
     OPTIONS,
     assert_one_line,

@@ -22,8 +22,8 @@ from echoserver.config.values import (
     Table,
     Text,
     Whole,
-    shown,
 )
+from echoserver.errors import shown
 from echoserver.rates import Amount, Rate
 from server.config_kit import refused_part
 
