@@ -13,11 +13,10 @@ from queue import Empty, Full, Queue
 from threading import Event, Lock, Thread
 from time import time
 from traceback import TracebackException
-from typing import Any
 
 from echoserver.clock import Deadline, Throttle
 from echoserver.observe.logger import LevelLogger
-from echoserver.observe.rendering import renderer
+from echoserver.observe.rendering import Fields, renderer
 
 QUEUE_LINES = 16384
 _REPORT_EVERY = 1.0
@@ -27,9 +26,6 @@ _GATHER_SECONDS = 0.01
 _BATCH_LINES = 256
 _PATIENCE = 1.0
 _NEWLINE = 0x0A
-
-Fields = dict[str, Any]
-"""An event: its name, its level, when it happened, and what belongs to it."""
 
 
 class LogWriter:

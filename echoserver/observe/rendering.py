@@ -8,6 +8,7 @@ from traceback import TracebackException
 from typing import Any
 
 Fields = dict[str, Any]
+"""An event: its name, its level, when it happened, and what belongs to it."""
 Processor = Callable[[Fields], Any]
 
 # Printed below the line on a terminal, and not in it.
