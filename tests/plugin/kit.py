@@ -12,6 +12,9 @@ import pytest
 
 from support import PATIENCE, ROOT
 
+# What changes what pytest prints: on a CI system it does not shorten the lines of its summary, so they repeat the errors.
+_CHANGES_OUTPUT = ("PYTEST_ADDOPTS", "PYTHONWARNINGS", "CI", "BUILD_NUMBER", "FORCE_COLOR", "PY_COLORS", "COLUMNS")
+
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
 
 
@@ -38,8 +41,8 @@ class Runs:
         install(site)
         path = [str(site), *filter(None, [os.environ.get("PYTHONPATH")])]
         monkeypatch.setenv("PYTHONPATH", os.pathsep.join(path))
-        for name in [name for name in os.environ if name.startswith(("PYTEST_ADDOPTS", "PYTHONWARNINGS"))]:
-            monkeypatch.delenv(name)
+        for name in _CHANGES_OUTPUT:
+            monkeypatch.delenv(name, raising=False)
 
     def __call__(self, source: str, *arguments: str) -> pytest.RunResult:
         """Return how the tests in this source went."""
