@@ -23,7 +23,7 @@ from echoserver.net.inherited import adopt
 from echoserver.net.listener import Listener, endpoint_of, listen_on_all
 from echoserver.net.splice import PipePool, can_splice
 from echoserver.observe.logger import Logger
-from echoserver.observe.metrics import Metrics, Snapshot
+from echoserver.observe.metrics import CloseReason, Metrics, Snapshot
 from echoserver.observe.telling import tell
 from echoserver.serving.acceptor import Acceptor
 from echoserver.serving.admission import Admission
@@ -36,6 +36,7 @@ from echoserver.serving.limits import Limits
 from echoserver.serving.modes import make_mode, serves_inline
 from echoserver.serving.pulse import Pulse
 from echoserver.serving.registry import ConnectionRegistry
+from echoserver.serving.shared import Row
 
 _GRACE_AFTER_FAILED_START = 0.4
 _GRACE_WHEN_STUCK = 0.2
@@ -70,11 +71,13 @@ class Server:
         config: ServerConfig | None = None,
         *,
         log: Logger | None = None,
-        listeners: Sequence[socket.socket] | None = None,
+        listeners: Sequence[socket.socket | Listener] | None = None,
+        row: Row | None = None,
     ) -> None:
         self.config = config or ServerConfig()
+        self._row = row
         self._log = log or _library_logger()
-        self._given = None if listeners is None else [adopt(listener) for listener in dict.fromkeys(listeners)]
+        self._given = None if listeners is None else [_adopted(listener) for listener in dict.fromkeys(listeners)]
         self._listeners: list[Listener] = []
         if self._given == []:
             raise ConfigError("listeners is refused: must have at least one listening socket")
@@ -100,6 +103,8 @@ class Server:
         self._stopped = False
         self._deadline = Deadline(0)  # when the drain ends; replaced by `stop`, and brought forward by `cut`
         self._cutting = Event()
+        self._retirement = Deadline(0)  # likewise of `retire` and `end_retirement`
+        self._retirement_over = Event()
 
     # -- start
 
@@ -122,7 +127,7 @@ class Server:
             if self._given is None:
                 self._listeners = listen_on_all(self.config.endpoints, self.config.backlog, os.environ)
             else:
-                self._listeners = [Listener(sock, endpoint_of(sock), made_here=False) for sock in self._given]
+                self._listeners = self._given
             self._started = True
             try:
                 self._acceptor.adopt(self._listeners)
@@ -135,7 +140,7 @@ class Server:
         facts: dict[str, object] = {"handler": self._factory.name, "mode": self.config.mode}
         if self._affinity.core is not None:
             facts["core"] = self._affinity.core
-        for listener in self._listeners:
+        for listener in self._listeners if self._row is None else ():
             tell(self._log.info, "listening", **listener.facts(), **facts)
         self._lifecycle.announce()
 
@@ -220,7 +225,42 @@ class Server:
 
     # -- stop
 
-    def stop(self, timeout: float | None = None) -> list[str]:
+    def retire(self, timeout: float) -> list[str]:
+        """Accept no more, and leave new peers to the other processes; stop when all connections have ended.
+
+        Open connections go on as they are, until each comes to its own end. Those that are left at the timeout get the
+        replies to what had arrived, and end as `retired`.
+
+        Parameters
+        ----------
+        timeout:
+            How long they may go on, in seconds. 0 waits without limit.
+
+        Returns
+        -------
+        list of str
+            The connections that had to be cut, as `id peer`.
+
+        """
+        self._acceptor.retire()
+        self._retirement = Deadline(timeout)
+        if self._retirement_over.is_set():
+            self._retirement.expire()
+        self._registry.wait_empty(self._retirement)
+        return self.stop(reason=CloseReason.RETIRED)
+
+    def end_retirement(self) -> None:
+        """Have the retirement that is under way wait no longer."""
+        self._retirement_over.set()
+        self._retirement.expire()
+        self._registry.wake()
+
+    @property
+    def handler_name(self) -> str:
+        """The name of the handler."""
+        return self._factory.name
+
+    def stop(self, timeout: float | None = None, *, reason: CloseReason = CloseReason.DRAINED) -> list[str]:
         """Stop accepting, let each connection get the replies to what had arrived, and end everything that was started.
 
         Peers that wait in the kernel's queue are accepted first, as far as there are places, and answered like the
@@ -257,7 +297,7 @@ class Server:
                 # looked at: whichever comes second, this deadline is over.
                 if self._cutting.is_set():
                     self._deadline.expire()
-                cut = self._wind_up()
+                cut = self._wind_up(reason)
             self._stopped = True
             self._lifecycle.over.set()
             return cut
@@ -268,10 +308,10 @@ class Server:
         self._deadline.expire()
         self._registry.wake()
 
-    def _wind_up(self) -> list[str]:
+    def _wind_up(self, reason: CloseReason) -> list[str]:
         """End everything that was started, in the order of a byte's journey. Return which connections were cut."""
         left = self._acceptor.stop(self._deadline, Deadline(_GRACE_TO_END))
-        cut = drain(self._registry, self._deadline)
+        cut = drain(self._registry, self._deadline, reason)
         # With no connection left, each thread is about to end; with one, its handler may never return.
         grace = Deadline(_GRACE_WHEN_STUCK if len(self._registry) else _GRACE_TO_END)
         left += [*self._mode.stop(grace), *self._janitor.stop(Deadline(_GRACE_TO_END))]
@@ -292,6 +332,12 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
+
+
+def _adopted(listener: socket.socket | Listener) -> Listener:
+    if isinstance(listener, Listener):
+        return Listener(listener.sock, listener.endpoint, made_here=False)
+    return Listener(adopt(listener), endpoint_of(listener), made_here=False)
 
 
 def _library_logger() -> Logger:

@@ -14,7 +14,7 @@ from echoserver.process.descriptors import make_room
 from echoserver.process.notify import ServiceManager
 from echoserver.process.run import run
 from echoserver.process.shortage import shortage_as_error
-from echoserver.process.signals import signals_as_events
+from echoserver.process.signals import signals_as_events, taken_signals
 from echoserver.process.uncaught import uncaught_errors_to
 from echoserver.server import Server
 from echoserver.serving.interpreter import take_charge_of_threads
@@ -35,6 +35,14 @@ def command(**given: Given) -> None:
     overrides the file.
     """
     loaded = load(given)
+    if loaded.config.processes != 1:
+        from echoserver.supervisor.serve import supervise  # most servers are one process
+
+        try:
+            supervise(loaded, lambda: load(given))
+        except ConfigError as error:
+            raise loaded.locate(error) from None
+        return
     with shortage_as_error():
         writer = LogWriter(_STANDARD_ERROR, loaded.config.log_level, loaded.config.log_format)
     manager = ServiceManager(os.environ)
@@ -43,7 +51,7 @@ def command(**given: Given) -> None:
         take_charge_of_threads()
         with shortage_as_error():
             server = Server(loaded.config, log=writer.logger)
-        with signals_as_events() as inbox, uncaught_errors_to(writer.logger, inbox.post):
+        with signals_as_events(*taken_signals()) as inbox, uncaught_errors_to(writer.logger, inbox.post):
             with shortage_as_error():
                 server.start()
             forget_descriptors(os.environ)

@@ -12,6 +12,7 @@ from echoserver.config.groups.handling import Handling
 from echoserver.config.groups.limiting import Limiting
 from echoserver.config.groups.listening import Listening
 from echoserver.config.groups.reporting import Reporting
+from echoserver.config.groups.scaling import Scaling
 from echoserver.config.values import Option, problem_of
 from echoserver.errors import ConfigError
 from echoserver.net.endpoint import Endpoint, TcpEndpoint, UnixEndpoint
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
 # A dataclass takes the fields of its bases from the last one to the first.
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(Reporting, Faulting, Limiting, Handling, Listening):
+class ServerConfig(Reporting, Faulting, Limiting, Scaling, Handling, Listening):
     """How a server behaves. Durations are in seconds here, and 0 turns a limit off.
 
     `listen`, `rate_limit`, `rate_burst`, `trusted`, `proxy_trusted` and `fault` also accept the text that a file has,

@@ -16,7 +16,7 @@ from traceback import TracebackException
 
 from echoserver.clock import Deadline, Throttle
 from echoserver.observe.logger import LevelLogger
-from echoserver.observe.rendering import Fields, renderer
+from echoserver.observe.rendering import Fields, is_console, renderer
 
 QUEUE_LINES = 16384
 _REPORT_EVERY = 1.0
@@ -39,15 +39,22 @@ class LogWriter:
         The least important level to write: debug, info, warning or error.
     log_format:
         console, json, or auto: console on a terminal and JSON elsewhere.
+    process:
+        Which process of several each line is from; empty for the only one.
     queue_lines:
         How many lines may wait to be written.
 
     """
 
-    def __init__(self, descriptor: int, level: str, log_format: str, *, queue_lines: int = QUEUE_LINES) -> None:
+    def __init__(
+        self, descriptor: int, level: str, log_format: str, *, process: str = "", queue_lines: int = QUEUE_LINES
+    ) -> None:
         self._descriptor = descriptor
-        console = log_format == "console" or (log_format == "auto" and os.isatty(descriptor))
-        self._render = renderer(console=console, colours=os.isatty(descriptor) and not os.environ.get("NO_COLOR"))
+        self._render = renderer(
+            console=is_console(descriptor, log_format),
+            colours=os.isatty(descriptor) and not os.environ.get("NO_COLOR"),
+            process=process,
+        )
         self._queue: Queue[Fields | None] = Queue(queue_lines)
         self._closing = Event()
         self._patience = _PATIENCE  # owned by the one thread that uses `patient_logger`

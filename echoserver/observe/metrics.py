@@ -40,10 +40,14 @@ class CloseReason(StrEnum):
     """A fault that was asked for ended it."""
     DRAINED = "drained"
     """The server stopped. The peer got the replies to what had arrived."""
+    RETIRED = "retired"
+    """Its process was replaced by another, and it was still open after the time for that. Otherwise like `drained`."""
     CUT = "cut"
     """The server stopped and could not wait any longer."""
     KILLED = "killed"
     """The server ended it for another reason, which the log names."""
+    LOST = "lost"
+    """Its process died. Only counted: there was nobody to log it."""
 
 
 class ConnectionState(IntEnum):

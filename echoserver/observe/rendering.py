@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from traceback import TracebackException
@@ -15,7 +16,12 @@ Processor = Callable[[Fields], Any]
 _MANY_LINES = ("exception", "stack")
 
 
-def renderer(*, console: bool, colours: bool) -> Callable[[Fields], bytes | None]:
+def is_console(descriptor: int, log_format: str) -> bool:
+    """Return whether lines of this format (console, json, or auto) are for people who look at this descriptor."""
+    return log_format == "console" or (log_format == "auto" and os.isatty(descriptor))
+
+
+def renderer(*, console: bool, colours: bool, process: str = "") -> Callable[[Fields], bytes | None]:
     """Return a function that renders an event as a line; it returns `None` for an event that can't be rendered.
 
     Parameters
@@ -24,9 +30,13 @@ def renderer(*, console: bool, colours: bool) -> Callable[[Fields], bytes | None
         Render for people; otherwise as JSON.
     colours:
         Whether lines for people have colours.
+    process:
+        Which process of several each line is from; empty for the only one.
 
     """
     processors = _processors(console=console, colours=colours)
+    if process:
+        processors.insert(0, lambda event: {"process": process, **event})
 
     def render(event: Fields) -> bytes | None:
         try:

@@ -148,7 +148,7 @@ def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> 
     elif event == signal.SIGCHLD:
         reap_orphans()
     elif event == signal.SIGUSR1:
-        _dump(server, writer)
+        dump(server, writer)
     elif event in (*_ENDING, Notice.FAILED):
         cause = event.name if isinstance(event, signal.Signals) else "failure"
         if not helpers.draining:
@@ -186,7 +186,7 @@ def _counters(server: Server, writer: LogWriter) -> dict[str, Any]:
     return {name: value for name, value in counters.items() if value is not None}
 
 
-def _dump(server: Server, writer: LogWriter) -> None:
+def dump(server: Server, writer: LogWriter) -> None:
     """Log the counters, a line for each connection, and all threads by name."""
     log, now = writer.logger, monotonic()
     writer.patient_logger.info("stats", **_counters(server, writer))

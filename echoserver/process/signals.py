@@ -21,7 +21,21 @@ class Notice(Enum):
     """What our own threads tell the main thread."""
 
     DRAINED = auto()
+    """The server has stopped."""
     FAILED = auto()
+    """The server can't go on."""
+    SERVE = auto()
+    """The supervisor says: accept peers. So do those below."""
+    RETIRE = auto()
+    """Accept no more, and end with the last connection."""
+    DRAIN = auto()
+    """Stop, as on SIGTERM."""
+    CUT = auto()
+    """Wait for nothing."""
+    DUMP = auto()
+    """Log the connections and the threads."""
+    ORPHANED = auto()
+    """There is no supervisor any more."""
 
 
 Event = signal.Signals | Notice | IgnoredError
@@ -43,6 +57,11 @@ class EventInbox:
     def fileno(self) -> int:
         """Return the descriptor that wakes the waiter when a byte is written to it."""
         return self._waking.fileno()
+
+    @property
+    def waiting(self) -> socket.socket:
+        """What becomes readable when an event arrives, for a selector that waits for other things as well."""
+        return self._waiting
 
     def post(self, event: Event) -> None:
         """Add an event and wake the waiter; never blocks. For any thread and for signal handlers."""
@@ -80,28 +99,33 @@ class EventInbox:
         self._waking.close()
 
 
-@contextmanager
-def signals_as_events() -> Iterator[EventInbox]:
-    """Take the process's signals, and have each one posted to an inbox. Only for the main thread.
+def taken_signals() -> list[signal.Signals]:
+    """Return the signals that mean something to a server that is one process."""
+    reaping = [signal.SIGCHLD] if os.getpid() == 1 else []
+    return [*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, *reaping]
 
-    Afterwards they are ignored: the process is ending, within a bounded time and with an exit code of its own.
+
+@contextmanager
+def signals_as_events(*taken: signal.Signals) -> Iterator[EventInbox]:
+    """Take these signals, and have each one posted to an inbox. Only for the main thread.
+
+    Afterwards they are ignored: the process is ending, within a bounded time and with an exit code of its own. SIGHUP
+    is left alone where it is ignored, as nohup(1) has it.
     """
     inbox = EventInbox()
 
     def post(number: int, _frame: FrameType | None) -> None:
         inbox.post(signal.Signals(number))
 
-    taken = [*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, *([signal.SIGCHLD] if os.getpid() == 1 else [])]
-    # nohup(1) starts a program with SIGHUP ignored, which must stay so.
-    taken = [number for number in taken if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
+    heard = [number for number in taken if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN]
     # Another thread may receive a signal, and Python runs its handler in the main thread alone: this wakes it.
     signal.set_wakeup_fd(inbox.fileno(), warn_on_full_buffer=False)
-    for number in taken:
+    for number in heard:
         signal.signal(number, post)
     try:
         yield inbox
     finally:
-        for number in taken:
+        for number in heard:
             signal.signal(number, signal.SIG_DFL if number == signal.SIGCHLD else signal.SIG_IGN)
         signal.set_wakeup_fd(-1)
         inbox.close()

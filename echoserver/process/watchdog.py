@@ -43,10 +43,18 @@ class Watchdog:
 
     def look(self, stuck: Callable[[], list[str]]) -> None:
         """Tell the manager that the server is alive, if that is due and no thread is stuck; see `Server.stuck`."""
+        if self.due():
+            self.tell(stuck())
+
+    def due(self) -> bool:
+        """Return whether it is time to look, at most once in each interval."""
         if not self._interval or not self._due.expired:
-            return
+            return False
         self._due = Deadline(self._interval)
-        threads = stuck()
+        return True
+
+    def tell(self, threads: list[str]) -> None:
+        """Tell the manager that the server is alive, if none of its threads is stuck."""
         if threads:
             self._log.error("threads are stuck", threads=threads)
         else:

@@ -81,6 +81,7 @@ class Acceptor:
         self._affinity = affinity
         self._listeners: list[Listener] = []
         self.thread = Thread(target=self._run, name="acceptor", daemon=True)
+        self._retired = False
         self._stopping = Event()
         self.rounds = 0
         """How often the thread has been woken; its own. See `pulse.py`."""
@@ -142,6 +143,12 @@ class Acceptor:
         self.thread.join(grace.timeout())
         return [self.thread] if self.thread.is_alive() else []
 
+    def retire(self) -> None:
+        """Accept no more; peers that wait in the kernel's queue are for the other processes that listen there."""
+        self._retired = True
+        self._stopping.set()
+        self._waker.wake()
+
     def nudge(self) -> None:
         """Wake the thread; see `pulse.py`."""
         self._waker.wake()
@@ -163,7 +170,8 @@ class Acceptor:
                         self._waker.clear()
                     else:
                         self._accept_some(key.data)
-            self._accept_waiting()
+            if not self._retired:
+                self._accept_waiting()
         except BaseException as error:  # noqa: BLE001 - whatever it is, a server that accepts nothing must say so
             self._lifecycle.fail(error)
         finally:

@@ -9,7 +9,9 @@ from echoserver.serving.registry import ConnectionRegistry
 _GRACE_AFTER_CUT = 0.4
 
 
-def drain(registry: ConnectionRegistry, deadline: Deadline) -> list[str]:
+def drain(
+    registry: ConnectionRegistry, deadline: Deadline, reason: CloseReason = CloseReason.DRAINED
+) -> list[str]:
     """Let the open connections answer what had arrived; past the deadline cut them.
 
     Parameters
@@ -18,6 +20,8 @@ def drain(registry: ConnectionRegistry, deadline: Deadline) -> list[str]:
         The open connections. No new ones are added any more.
     deadline:
         How long they may take.
+    reason:
+        Why they end.
 
     Returns
     -------
@@ -26,7 +30,7 @@ def drain(registry: ConnectionRegistry, deadline: Deadline) -> list[str]:
 
     """
     for connection in registry.live():
-        connection.end(CloseReason.DRAINED)
+        connection.end(reason)
     if registry.wait_empty(deadline):
         return []
     late = [connection for connection in registry.live() if connection.end(CloseReason.CUT)]

@@ -1,0 +1,54 @@
+"""Setting up the supervisor, for the command `serve`."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from echoserver.config import LoadedConfig
+from echoserver.errors import ConfigError
+from echoserver.net.inherited import forget_descriptors
+from echoserver.net.listener import listen_on_all
+from echoserver.process.descriptors import make_room
+from echoserver.process.notify import ServiceManager
+from echoserver.process.signals import STOP_SIGNALS, signals_as_events
+from echoserver.serving.shared import Board
+from echoserver.supervisor.forking import Forking
+from echoserver.supervisor.reporting import Reporting
+from echoserver.supervisor.supervisor import Load, Supervisor, processes_of
+from echoserver.supervisor.title import set_title
+
+_SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
+# Processes that retire keep their rows, so there are more rows than processes that serve.
+_GENERATIONS = 8
+_LEAST_ROWS = 64
+
+
+def supervise(loaded: LoadedConfig, load: Load) -> None:
+    """Serve with several processes until a signal ends them.
+
+    Parameters
+    ----------
+    loaded:
+        The configuration to begin with.
+    load:
+        Reads it again.
+
+    Raises
+    ------
+    EchoServerError
+        It can't be served.
+
+    """
+    config = loaded.config
+    if not hasattr(os, "fork"):
+        raise ConfigError("is refused: this platform can't fork; must be 1", key="processes")
+    make_room(config.max_connections)
+    listeners = listen_on_all(config.endpoints, config.backlog, os.environ)
+    forget_descriptors(os.environ)
+    manager = ServiceManager(os.environ)
+    board = Board(max(_LEAST_ROWS, _GENERATIONS * processes_of(config)), config.max_connections)
+    set_title("echoserver: supervisor")
+    with signals_as_events(*_SIGNALS) as inbox:
+        forking = Forking(listeners, board, _SIGNALS)
+        Supervisor(config, load, listeners, forking, Reporting(config, {}), inbox, manager).run()
