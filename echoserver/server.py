@@ -12,7 +12,7 @@ import socket
 from collections.abc import Sequence
 from threading import Event, RLock, current_thread
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from echoserver.clock import Deadline
 from echoserver.config import ServerConfig
@@ -36,7 +36,9 @@ from echoserver.serving.limits import Limits
 from echoserver.serving.modes import make_mode, serves_inline
 from echoserver.serving.pulse import Pulse
 from echoserver.serving.registry import ConnectionRegistry
-from echoserver.serving.shared import Row
+
+if TYPE_CHECKING:  # loaded only where several processes share it
+    from echoserver.serving.board import Row
 
 _GRACE_AFTER_FAILED_START = 0.4
 _GRACE_WHEN_STUCK = 0.2
@@ -84,7 +86,7 @@ class Server:
         self._factory = find_handler(self.config.handler, self.config.handler_options)
         inline = serves_inline(self.config, self._factory)
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
-        self._metrics = Metrics()
+        self._metrics = Metrics(None if row is None else row.counters)
         self._registry = ConnectionRegistry()
         recipe = Recipe(self._factory, self._pipes, self.config, self._metrics)
         self._lifecycle = Lifecycle(recipe, self._metrics, self._log)
@@ -94,7 +96,7 @@ class Server:
         )
         self._renewal = recipe.openings.renewal(self._metrics, self._log)
         self._janitor = Janitor(self._registry, Limits.of(self.config), self._lifecycle, self._maintain)
-        self._admission = Admission(self.config, self._metrics, self._registry)
+        self._admission = Admission(self.config, self._metrics, self._registry, row)
         self._acceptor = Acceptor(self.config, self._admission, self._lifecycle, self._log, self._affinity)
         self._pulse = Pulse([self._acceptor, self._janitor, *self._mode.beating])
         # Guards the change from one state of life to the next; re-entrant, since `start` calls `stop` if it fails.
@@ -270,6 +272,8 @@ class Server:
         ----------
         timeout:
             How long connections may take, in seconds; by default the configured drain timeout. 0 waits without limit.
+        reason:
+            Why connections end that are still open.
 
         Returns
         -------

@@ -41,9 +41,11 @@ class DirectLog:
 
     def _write(self, level: str, event: Fields) -> None:
         event["timestamp"], event["level"] = time(), level
-        line = self._render(event)
+        line = self._render(event) or b""
         # A pipe that polls as writable takes this many bytes without blocking (pipe(7)), and a terminal or a file any.
-        pieces = [line[start : start + select.PIPE_BUF] for start in range(0, len(line), select.PIPE_BUF)] if line else []
+        pieces = (
+            [line[start : start + select.PIPE_BUF] for start in range(0, len(line), select.PIPE_BUF)] if line else []
+        )
         if not pieces or not all(self._write_piece(piece) for piece in pieces):
             self.dropped += 1
 

@@ -127,22 +127,45 @@ class WorkerSnapshot:
     """Workers that died and were replaced."""
 
 
-class Metrics:
-    """The totals of one server."""
+_REASONS = {reason: index for index, reason in enumerate(CloseReason)}
+_ACCEPTED, _REJECTED, _HELD, _BYTES_IN, _BYTES_OUT, _REPLIES, _STUCK = range(len(_REASONS), len(_REASONS) + 7)
+COUNTERS = len(_REASONS) + 7
+"""How many numbers the totals of a server are: one for each way to end, and the rest."""
 
-    def __init__(self) -> None:
+
+def counters_of(totals: list[int] | memoryview[int]) -> dict[str, object]:
+    """Return totals as `Snapshot` names them, which are those of the connections that have ended."""
+    closed = {reason.value: totals[index] for reason, index in _REASONS.items()}
+    return {
+        "accepted": totals[_ACCEPTED],
+        "closed": closed,
+        "rejected": totals[_REJECTED],
+        "held": totals[_HELD],
+        "bytes_in": totals[_BYTES_IN],
+        "bytes_out": totals[_BYTES_OUT],
+        "replies": totals[_REPLIES],
+        "handler_errors": closed[CloseReason.HANDLER],
+        "handlers_stuck": totals[_STUCK],
+    }
+
+
+class Metrics:
+    """The totals of one server.
+
+    Parameters
+    ----------
+    totals:
+        Where they are kept: `COUNTERS` numbers. A process whose counters must survive it keeps them in memory that it
+        shares with another. Each number is replaced as a whole, whenever the process dies.
+
+    """
+
+    def __init__(self, totals: list[int] | memoryview[int] | None = None) -> None:
         # Guards everything below. A semaphore of one is a lock that any thread may release. It is bounded, so that one
         # release too many raises an error instead of letting a second thread in.
         self._gate = BoundedSemaphore(1)
         self._live: set[ConnectionStats] = set()
-        self._accepted = 0
-        self._closed = dict.fromkeys(CloseReason, 0)
-        self._rejected = 0
-        self._held = 0
-        self._bytes_in = 0
-        self._bytes_out = 0
-        self._replies = 0
-        self._stuck = 0
+        self._totals = [0] * COUNTERS if totals is None else totals
         self._faults: dict[str, int] | None = None
         self._reloads = 0
         self._failed_reloads = 0
@@ -150,8 +173,8 @@ class Metrics:
     def opened(self, stats: ConnectionStats) -> None:
         """Count a connection that was accepted."""
         with self._gate:
-            self._accepted += 1
             self._live.add(stats)
+            self._totals[_ACCEPTED] += 1
 
     def closed(self, stats: ConnectionStats, reason: CloseReason) -> bool:
         """Add the statistics of a connection that has ended to the totals, once; return whether this call did.
@@ -159,31 +182,32 @@ class Metrics:
         Several threads may come to end a connection, and this is where one of them turns out to be the first. The
         thread that served it no longer writes to the statistics.
         """
+        totals, ended = self._totals, _REASONS[reason]
         with self._gate:
             if stats not in self._live:
                 return False
             # All numbers are made before any is stored: where there is no memory for one, nothing has been counted.
-            closed, replies = self._closed[reason] + 1, self._replies + stats.replies
-            bytes_in, bytes_out = self._bytes_in + stats.bytes_in, self._bytes_out + stats.bytes_out
+            closed, replies = totals[ended] + 1, totals[_REPLIES] + stats.replies
+            bytes_in, bytes_out = totals[_BYTES_IN] + stats.bytes_in, totals[_BYTES_OUT] + stats.bytes_out
             self._live.remove(stats)
-            self._closed[reason], self._replies = closed, replies
-            self._bytes_in, self._bytes_out = bytes_in, bytes_out
+            totals[ended], totals[_REPLIES] = closed, replies
+            totals[_BYTES_IN], totals[_BYTES_OUT] = bytes_in, bytes_out
             return True
 
     def rejected(self) -> None:
         """Count a peer that was closed at once because of a limit."""
         with self._gate:
-            self._rejected += 1
+            self._totals[_REJECTED] += 1
 
     def held(self) -> None:
         """Count one occasion on which the limit made new peers wait."""
         with self._gate:
-            self._held += 1
+            self._totals[_HELD] += 1
 
     def stuck(self) -> None:
         """Count a handler that kept its thread for too long."""
         with self._gate:
-            self._stuck += 1
+            self._totals[_STUCK] += 1
 
     def count_faults(self, kinds: Iterable[str]) -> None:
         """Have faults of these kinds counted."""
@@ -218,18 +242,19 @@ class Metrics:
             The counters that workers mode keeps itself.
 
         """
+        totals, live = self._totals, self._live
         with self._gate:
             return Snapshot(
-                accepted=self._accepted,
-                active=len(self._live),
-                closed={reason.value: self._closed[reason] for reason in CloseReason},
-                rejected=self._rejected,
-                held=self._held,
-                bytes_in=self._bytes_in + sum(stats.bytes_in for stats in self._live),
-                bytes_out=self._bytes_out + sum(stats.bytes_out for stats in self._live),
-                replies=self._replies + sum(stats.replies for stats in self._live),
-                handler_errors=self._closed[CloseReason.HANDLER],
-                handlers_stuck=self._stuck,
+                accepted=totals[_ACCEPTED],
+                active=len(live),
+                closed={reason.value: totals[index] for reason, index in _REASONS.items()},
+                rejected=totals[_REJECTED],
+                held=totals[_HELD],
+                bytes_in=totals[_BYTES_IN] + sum(stats.bytes_in for stats in live),
+                bytes_out=totals[_BYTES_OUT] + sum(stats.bytes_out for stats in live),
+                replies=totals[_REPLIES] + sum(stats.replies for stats in live),
+                handler_errors=totals[_REASONS[CloseReason.HANDLER]],
+                handlers_stuck=totals[_STUCK],
                 faults=None if self._faults is None else dict(self._faults),
                 reloads=self._reloads,
                 failed_reloads=self._failed_reloads,

@@ -148,6 +148,7 @@ def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> 
     elif event == signal.SIGCHLD:
         reap_orphans()
     elif event == signal.SIGUSR1:
+        writer.patient_logger.info("stats", **_counters(server, writer))
         dump(server, writer)
     elif event in (*_ENDING, Notice.FAILED):
         cause = event.name if isinstance(event, signal.Signals) else "failure"
@@ -187,9 +188,8 @@ def _counters(server: Server, writer: LogWriter) -> dict[str, Any]:
 
 
 def dump(server: Server, writer: LogWriter) -> None:
-    """Log the counters, a line for each connection, and all threads by name."""
+    """Log a line for each connection, and all threads by name."""
     log, now = writer.logger, monotonic()
-    writer.patient_logger.info("stats", **_counters(server, writer))
     for connection in server.connections():
         stats = connection.stats
         log.info(

@@ -44,6 +44,7 @@ _PEER_GONE = frozenset(
 # accept(2): the system is short of something, or a firewall rule forbids this peer. The peer stays in the queue and the
 # listener stays readable, so trying again at once would spin.
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM})
+_LOOK_AGAIN_MS = 200
 _SHORTAGE_PAUSE = 0.1
 _ACCEPTS_IN_A_ROW = 64
 
@@ -273,16 +274,24 @@ class Acceptor:
         """
         admission = self._admission
         admission.place_wanted = True
+        shared = admission.shared
         # poll(2) takes no descriptor of its own, and there may be none left.
         poll = select.poll()
         poll.register(self._waker.fileno(), select.POLLIN)
+        if shared is not None:
+            poll.register(shared.freed, select.POLLIN)
+            shared.want(wanted=True)
         try:
             while (lease := admission.take_place()) is None and not self._stopping.is_set():
-                poll.poll()
+                poll.poll(None if shared is None else _LOOK_AGAIN_MS)
                 self.rounds += 1
                 self._waker.clear()
+                if shared is not None:
+                    shared.look()
             return lease
         finally:
+            if shared is not None:
+                shared.want(wanted=False)
             admission.place_wanted = False
 
     def _pause_for(self, error: OSError) -> None:

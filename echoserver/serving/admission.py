@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from threading import BoundedSemaphore
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from echoserver.config import ServerConfig
 from echoserver.net.waker import Waker
@@ -17,6 +17,10 @@ from echoserver.observe.metrics import CloseReason, Metrics
 from echoserver.serving.connection import Connection
 from echoserver.serving.hosts import HostLimit
 from echoserver.serving.registry import ConnectionRegistry
+
+if TYPE_CHECKING:  # loaded only where several processes share it
+    from echoserver.serving.board import Row
+    from echoserver.serving.shared_hosts import SharedHostLimit
 
 T = TypeVar("T")
 
@@ -32,16 +36,24 @@ class Admission:
         Where connections are counted.
     registry:
         Where open connections are found.
+    row:
+        Where this process counts what all processes share; `None` if it is the only one.
 
     """
 
-    def __init__(self, config: ServerConfig, metrics: Metrics, registry: ConnectionRegistry) -> None:
+    def __init__(
+        self, config: ServerConfig, metrics: Metrics, registry: ConnectionRegistry, row: Row | None = None
+    ) -> None:
         self.metrics = metrics
         self.registry = registry
-        self.slots = BoundedSemaphore(config.max_connections)
+        self.shared = None if row is None else row.places()
+        """The places of all processes, where there are several."""
+        self.slots = self.shared or BoundedSemaphore(config.max_connections)
         """How many connections may be open. Bounded: one release too many is an error, and not an extra place."""
-        per_host = config.max_connections_per_host
-        self.hosts = HostLimit(per_host, config.trusted) if per_host else None
+        per_host, trusted = config.max_connections_per_host, config.trusted
+        self.hosts: HostLimit | SharedHostLimit | None = None
+        if per_host:
+            self.hosts = HostLimit(per_host, trusted) if row is None else row.host_limit(per_host, trusted)
         self.waker: Waker | None = None
         """Wakes the acceptor where it waits for a place; set before it starts."""
         self.place_wanted = False

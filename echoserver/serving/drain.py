@@ -9,9 +9,7 @@ from echoserver.serving.registry import ConnectionRegistry
 _GRACE_AFTER_CUT = 0.4
 
 
-def drain(
-    registry: ConnectionRegistry, deadline: Deadline, reason: CloseReason = CloseReason.DRAINED
-) -> list[str]:
+def drain(registry: ConnectionRegistry, deadline: Deadline, reason: CloseReason = CloseReason.DRAINED) -> list[str]:
     """Let the open connections answer what had arrived; past the deadline cut them.
 
     Parameters

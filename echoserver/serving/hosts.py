@@ -32,7 +32,7 @@ class HostLimit:
 
     def enter(self, host: str) -> bool:
         """Count a connection from an address, as `accept` returned it; return false, uncounted, if there are enough."""
-        key = _plain(host)
+        key = plain(host)
         with self._lock:
             if self._open[key] < self._limit:
                 self._open[key] += 1
@@ -46,7 +46,7 @@ class HostLimit:
 
     def leave(self, host: str) -> None:
         """Undo what `enter` counted."""
-        key = _plain(host)
+        key = plain(host)
         with self._lock:
             self._open[key] -= 1
             if not self._open[key]:  # or ever new hosts would fill the memory
@@ -55,13 +55,13 @@ class HostLimit:
 
 def contains(networks: Sequence[IPv4Network | IPv6Network], host: str) -> bool:
     """Return whether an address, as `accept` returned it, is in one of the networks."""
-    addresses = {ip_address(_plain(host))}
+    addresses = {ip_address(plain(host))}
     # A network may be written either way.
     addresses |= {IPv6Address(f"::ffff:{address}") for address in addresses if address.version == 4}
     return any(address in network for network in networks for address in addresses)
 
 
-def _plain(host: str) -> str:
+def plain(host: str) -> str:
     """Return the IPv4 address in an IPv4-mapped one (RFC 4291, 2.5.5.2), which a socket of both families reports."""
     if ":" not in host:
         return host

@@ -14,7 +14,7 @@ Message = dict[str, Any]
 
 
 class Channel:
-    """One end of the socket pair. The other end reads the end of the stream when this process has gone, however it went.
+    """One end of the socket pair. When this process has gone, however it went, the other end reads the end.
 
     Parameters
     ----------

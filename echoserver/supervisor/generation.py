@@ -8,7 +8,7 @@ from enum import Enum, auto
 from time import monotonic
 
 from echoserver.config import ServerConfig
-from echoserver.serving.shared import Row
+from echoserver.serving.board import Row
 from echoserver.supervisor.channel import Channel, Message
 
 # A process that lives for less than this after it began to serve has died at once.
@@ -58,6 +58,14 @@ class Process:
     def say(self, word: str, **more: object) -> None:
         """Tell it something. Whether it hears it shows in what it does: a process that has gone is reaped."""
         self.channel.send(do=word, **more)
+
+    def end(self) -> None:
+        """Have it end, after its connections have got their replies."""
+        if self.state is State.STARTING:
+            self.signal(signal.SIGKILL)  # it serves nobody, and may load for long
+        else:
+            self.say("drain")
+        self.state = State.DRAINING
 
     def signal(self, number: signal.Signals) -> None:
         """Send it a signal."""

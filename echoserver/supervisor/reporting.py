@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from time import monotonic
 
 from echoserver.clock import Deadline
 from echoserver.config import ServerConfig
 from echoserver.observe.direct import DirectLog
 from echoserver.observe.logger import Logger
 from echoserver.supervisor.channel import Message
-from echoserver.supervisor.generation import Process
+from echoserver.supervisor.generation import Process, State
 from echoserver.supervisor.totals import final, summed
 
 _STANDARD_ERROR = 2
@@ -60,7 +59,8 @@ class Reporting:
             self._due = Deadline(_REPORT_SECONDS)
         self._purposes.add(purpose)
         for process in processes:
-            if not process.asked or purpose == "watchdog":
+            # One that starts hears nothing yet.
+            if process.state is not State.STARTING and (not process.asked or purpose == "watchdog"):
                 process.asked = True
                 process.say("report", watchdog=purpose == "watchdog")
 
@@ -78,7 +78,8 @@ class Reporting:
             return set()
         done, self._purposes = self._purposes, set()
         for process in processes:
-            process.asked = False
+            if process.asked:
+                process.asked, process.stuck = False, ["gives no answer"]
         return done
 
     def stats(self, event: str, processes: Iterable[Process], **more: object) -> None:
@@ -93,8 +94,3 @@ class Reporting:
         last = final(process.report, kept)
         self.gone = summed([self.gone, last])
         return int(last["closed"]["lost"])
-
-
-def lifetime(process: Process) -> float:
-    """Return for how many seconds a process has lived."""
-    return round(monotonic() - process.born, 3)

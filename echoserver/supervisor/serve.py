@@ -12,10 +12,11 @@ from echoserver.net.listener import listen_on_all
 from echoserver.process.descriptors import make_room
 from echoserver.process.notify import ServiceManager
 from echoserver.process.signals import STOP_SIGNALS, signals_as_events
-from echoserver.serving.shared import Board
-from echoserver.supervisor.forking import Forking
+from echoserver.serving.board import Board
+from echoserver.supervisor.pool import Pool
 from echoserver.supervisor.reporting import Reporting
-from echoserver.supervisor.supervisor import Load, Supervisor, processes_of
+from echoserver.supervisor.succession import Load, processes_of
+from echoserver.supervisor.supervisor import Supervisor
 from echoserver.supervisor.title import set_title
 
 _SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
@@ -47,8 +48,8 @@ def supervise(loaded: LoadedConfig, load: Load) -> None:
     listeners = listen_on_all(config.endpoints, config.backlog, os.environ)
     forget_descriptors(os.environ)
     manager = ServiceManager(os.environ)
-    board = Board(max(_LEAST_ROWS, _GENERATIONS * processes_of(config)), config.max_connections)
+    board = Board.new(max(_LEAST_ROWS, _GENERATIONS * processes_of(config)), config.max_connections)
     set_title("echoserver: supervisor")
     with signals_as_events(*_SIGNALS) as inbox:
-        forking = Forking(listeners, board, _SIGNALS)
-        Supervisor(config, load, listeners, forking, Reporting(config, {}), inbox, manager).run()
+        pool = Pool(listeners, board, inbox, _SIGNALS)
+        Supervisor(config, load, pool, Reporting(config, {}), inbox, manager).run()

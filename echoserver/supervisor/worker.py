@@ -16,8 +16,8 @@ from echoserver.process.shortage import shortage_as_error
 from echoserver.process.signals import Event, EventInbox, Notice, signals_as_events
 from echoserver.process.uncaught import IgnoredError, uncaught_errors_to
 from echoserver.server import Server
+from echoserver.serving.board import Row
 from echoserver.serving.interpreter import take_charge_of_threads
-from echoserver.serving.shared import Row
 from echoserver.supervisor.channel import Channel, Message, counted
 from echoserver.supervisor.title import set_title
 
@@ -60,9 +60,12 @@ def work(post: Post, channel: Channel) -> int:
         with shortage_as_error():
             server = Server(config, log=writer.logger, listeners=post.listeners, row=post.row)
         channel.send(state="prepared", handler=server.handler_name)
-        with signals_as_events(signal.SIGTERM, signal.SIGUSR1) as inbox:
-            with uncaught_errors_to(writer.logger, inbox.post), shortage_as_error():
-                return _Worker(server, writer, inbox, channel).run()
+        with (
+            signals_as_events(signal.SIGTERM, signal.SIGUSR1) as inbox,
+            uncaught_errors_to(writer.logger, inbox.post),
+            shortage_as_error(),
+        ):
+            return _Worker(server, writer, inbox, channel).run()
     except EchoServerError as error:
         return _refuse(channel, error)
     finally:
