@@ -30,8 +30,9 @@ def _handle_signals() -> None:
     # nohup(1) starts a program with this one ignored, which must stay so.
     if _signal.getsignal(_signal.SIGHUP) != _signal.SIG_IGN:
         _signal.signal(_signal.SIGHUP, _end)
-    # Its default action is to end the process, which is not what a request for statistics means, however early.
+    # Their default action is to end the process, which is not what they ask for, however early.
     _signal.signal(_signal.SIGUSR1, _signal.SIG_IGN)
+    _signal.signal(_signal.SIGUSR2, _signal.SIG_IGN)
     # A parent that blocked them, as the container image does, made them wait until now.
     taken = (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP, _signal.SIGUSR1)
     _signal.pthread_sigmask(_signal.SIG_UNBLOCK, taken)

@@ -37,6 +37,11 @@ class Listener:
         """The endpoint as text, which all its connections share."""
         self._file = identity(endpoint.path) if made_here and isinstance(endpoint, UnixEndpoint) else None
 
+    @property
+    def owns_file(self) -> bool:
+        """Whether it removes the file of its unix socket at the end."""
+        return self._file is not None
+
     def fileno(self) -> int:
         """Return the descriptor."""
         return self.sock.fileno()

@@ -21,6 +21,10 @@ class ServiceManager:
     def __init__(self, environment: MutableMapping[str, str]) -> None:
         self._address = environment.pop("NOTIFY_SOCKET", "")
 
+    def variables(self) -> dict[str, str]:
+        """Return what the environment of this process said, for a program that follows it."""
+        return {"NOTIFY_SOCKET": self._address} if self._address else {}
+
     def tell(self, **state: str) -> None:
         """Send variables such as `READY="1"`. Errors are ignored: the manager must not be needed to serve."""
         if not self._address.startswith(("/", "@")):

@@ -36,6 +36,10 @@ class Watchdog:
         self._log = log
         self._due = Deadline(self._interval)
 
+    def variables(self) -> dict[str, str]:
+        """Return what the environment of this process said, for a program that follows it."""
+        return {"WATCHDOG_USEC": str(int(2 * self._interval * _MICROSECONDS))} if self._interval else {}
+
     def timeout(self, other: float | None) -> float | None:
         """Return how long the main thread may wait: until the watchdog is due, or for `other` seconds if less."""
         mine = self._due.timeout()

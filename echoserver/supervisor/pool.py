@@ -93,9 +93,14 @@ class Pool:
             self.board.bury(row)
             hint = "allow more processes (ulimit -u, --pids-limit) or open files (ulimit -n)"
             raise EchoServerError(f"cannot start a process: {os.strerror(error.errno or 0)}; {hint}") from None
-        process = self._processes[pid] = Process(generation, row, pid, channel)
-        self._selector.register(channel, selectors.EVENT_READ, process)
+        process = Process(generation, row, pid, channel)
         generation.members.append(process)
+        self.adopt(process)
+
+    def adopt(self, process: Process) -> None:
+        """Take in a process that has been started."""
+        self._processes[process.pid] = process
+        self._selector.register(process.channel, selectors.EVENT_READ, process)
 
     def _fork(self, generation: Generation, row: Row) -> tuple[int, Channel]:
         ours, theirs = channels()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 
 from echoserver.config import LoadedConfig
 from echoserver.errors import ConfigError
@@ -18,6 +19,7 @@ from echoserver.supervisor.reporting import Reporting
 from echoserver.supervisor.succession import Load, processes_of
 from echoserver.supervisor.supervisor import Supervisor
 from echoserver.supervisor.title import set_title
+from echoserver.supervisor.upgrade import STATE, TRIAL, check, inherit
 
 _SIGNALS = (*STOP_SIGNALS, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2, signal.SIGCHLD)
 # Processes that retire keep their rows, so there are more rows than processes that serve.
@@ -42,14 +44,25 @@ def supervise(loaded: LoadedConfig, load: Load) -> None:
 
     """
     config = loaded.config
-    if not hasattr(os, "fork"):
-        raise ConfigError("is refused: this platform can't fork; must be 1", key="processes")
+    if not sys.platform.startswith("linux"):
+        raise ConfigError("is refused: only Linux spreads peers over processes; must be 1", key="processes")
+    if (bound := os.environ.pop(TRIAL, None)) is not None:
+        check(config, bound)
+        return
     make_room(config.max_connections)
-    listeners = listen_on_all(config.endpoints, config.backlog, os.environ)
+    before = inherit(config, text) if (text := os.environ.pop(STATE, None)) is not None else None
+    if before is None:
+        listeners = listen_on_all(config.endpoints, config.backlog, os.environ)
+        board = Board.new(max(_LEAST_ROWS, _GENERATIONS * processes_of(config)), config.max_connections)
+    else:
+        listeners, board = before.listeners, before.board
     forget_descriptors(os.environ)
     manager = ServiceManager(os.environ)
-    board = Board.new(max(_LEAST_ROWS, _GENERATIONS * processes_of(config)), config.max_connections)
     set_title("echoserver: supervisor")
     with signals_as_events(*_SIGNALS) as inbox:
         pool = Pool(listeners, board, inbox, _SIGNALS)
-        Supervisor(config, load, pool, Reporting(config, {}), inbox, manager).run()
+        reporting = Reporting(config, {} if before is None else before.gone)
+        supervisor = Supervisor(config, load, pool, reporting, inbox, manager)
+        if before is not None:
+            supervisor.inherit(before.serving, before.processes)
+        supervisor.run()

@@ -51,6 +51,7 @@ class Succession:
         self._patience = Deadline(0)  # with the generation that is coming
         self._reload_again = False
         self._began = 0
+        self._done = "reloaded"
 
     @property
     def _log(self) -> Logger:
@@ -75,6 +76,12 @@ class Succession:
             self._replace(generation)
         if self.coming is not None and self._patience.expired:
             self.give_up(self.coming, f"it is not ready after {_RELOAD_SECONDS:g} s")
+
+    def inherit(self, serving: Generation) -> None:
+        """Begin with a generation that another image of this process has started."""
+        self.serving = serving
+        self._began = serving.number
+        self._done = "upgraded"
 
     def begin(self, config: ServerConfig) -> None:
         """Start the processes of a generation.
@@ -123,7 +130,8 @@ class Succession:
                 process.state = State.RETIRING
                 process.say("retire", timeout=generation.config.retire_timeout)
             self._reporting.configure(generation.config)
-            self._log.info("reloaded", changed=changed(before.config, generation.config), **facts)
+            self._log.info(self._done, changed=changed(before.config, generation.config), **facts)
+            self._done = "reloaded"
         self._manager.tell(READY="1", STATUS=self._status())
         self._reload_if_asked()
 

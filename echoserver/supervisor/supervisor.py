@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import os
 import signal
+import sys
 
 from echoserver.clock import Deadline
 from echoserver.config import ServerConfig
@@ -19,7 +20,7 @@ from echoserver.process.signals import STOP_SIGNALS, Event, EventInbox
 from echoserver.process.terminal import ControllingTerminal
 from echoserver.process.watchdog import Watchdog
 from echoserver.supervisor.channel import Message
-from echoserver.supervisor.generation import Process, State
+from echoserver.supervisor.generation import Generation, Process, State
 from echoserver.supervisor.pool import Pool
 from echoserver.supervisor.reporting import Reporting
 from echoserver.supervisor.succession import Load, Succession
@@ -81,6 +82,12 @@ class Supervisor:
     def _log(self) -> Logger:
         return self._reporting.log
 
+    def inherit(self, serving: Generation, processes: list[Process]) -> None:
+        """Begin with the processes that another image of this process has started."""
+        for process in processes:
+            self._pool.adopt(process)
+        self._succession.inherit(serving)
+
     def run(self) -> None:
         """Serve until a signal ends it.
 
@@ -94,7 +101,10 @@ class Supervisor:
         try:
             self._succession.begin(self._config)
         except EchoServerError as error:
-            self._fail(error)
+            if self._succession.serving is None:
+                self._fail(error)
+            else:
+                self._log.error("not upgraded", reason=str(error))
         while self._draining is None or self._pool:
             for process in self._pool.wait(self._timeout()):
                 self._take_in(process, self._pool.hear(process))
@@ -114,6 +124,8 @@ class Supervisor:
         elif event == signal.SIGHUP and not self._terminal.has_gone():
             if self._draining is None:
                 self._succession.reload()
+        elif event == signal.SIGUSR2:
+            self._upgrade()
         elif event == signal.SIGUSR1:
             self._reporting.ask("stats", self._pool)
             self._pool.say_to_all("dump")
@@ -169,6 +181,23 @@ class Supervisor:
         ]
         nearest = min(times)
         return self._watchdog.timeout(None if nearest == math.inf else nearest)
+
+    def _upgrade(self) -> None:
+        """Execute this program anew, if that works."""
+        from echoserver.supervisor.upgrade import execute, try_out
+
+        serving = self._succession.serving
+        if serving is None or self._succession.coming is not None or self._draining is not None:
+            self._log.error("not upgraded", reason="the processes are about to change; try again")
+            return
+        self._log.info("upgrading", executable=sys.executable)
+        try:
+            try_out(serving.config)
+            execute(
+                self._pool, serving, self._reporting.gone, {**self._manager.variables(), **self._watchdog.variables()}
+            )
+        except EchoServerError as error:
+            self._log.error("not upgraded", reason=str(error))
 
     # -- deaths
 
