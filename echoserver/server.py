@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 from collections.abc import Sequence
-from threading import Event, RLock, current_thread
+from threading import RLock, current_thread
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -25,6 +25,7 @@ from echoserver.net.splice import PipePool, can_splice
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, Metrics, Snapshot
 from echoserver.observe.telling import tell
+from echoserver.serving.accepting import can_share
 from echoserver.serving.acceptor import Acceptor
 from echoserver.serving.admission import Admission
 from echoserver.serving.affinity import Affinity
@@ -33,9 +34,10 @@ from echoserver.serving.drain import drain
 from echoserver.serving.janitor import Janitor
 from echoserver.serving.lifecycle import Lifecycle, Recipe
 from echoserver.serving.limits import Limits
-from echoserver.serving.modes import make_mode, serves_inline
+from echoserver.serving.modes import make_accepting, make_mode, serves_inline
 from echoserver.serving.pulse import Pulse
 from echoserver.serving.registry import ConnectionRegistry
+from echoserver.serving.stopping import Patience
 
 if TYPE_CHECKING:  # loaded only where several processes share it
     from echoserver.serving.board import Row
@@ -97,16 +99,15 @@ class Server:
         self._renewal = recipe.openings.renewal(self._metrics, self._log)
         self._janitor = Janitor(self._registry, Limits.of(self.config), self._lifecycle, self._maintain)
         self._admission = Admission(self.config, self._metrics, self._registry, row)
-        self._acceptor = Acceptor(self.config, self._admission, self._lifecycle, self._log, self._affinity)
-        self._pulse = Pulse([self._acceptor, self._janitor, *self._mode.beating])
+        exclusively = self._given is not None and can_share()
+        acceptor = Acceptor(self.config, self._admission, self._lifecycle, self._log, exclusively=exclusively)
+        self._accepting = make_accepting(self._mode, acceptor, self._admission, self._lifecycle, self._affinity)
+        self._pulse = Pulse([self._accepting, self._janitor, *self._mode.beating])
         # Guards the change from one state of life to the next; re-entrant, since `start` calls `stop` if it fails.
         self._state_lock = RLock()
         self._started = False
         self._stopped = False
-        self._deadline = Deadline(0)  # when the drain ends; replaced by `stop`, and brought forward by `cut`
-        self._cutting = Event()
-        self._retirement = Deadline(0)  # likewise of `retire` and `end_retirement`
-        self._retirement_over = Event()
+        self._drain, self._retirement = Patience(self._registry), Patience(self._registry)
 
     # -- start
 
@@ -132,10 +133,10 @@ class Server:
                 self._listeners = self._given
             self._started = True
             try:
-                self._acceptor.adopt(self._listeners)
+                self._accepting.adopt(self._listeners)
                 self._mode.start()
                 self._janitor.start()
-                self._acceptor.start()
+                self._accepting.start()
             except BaseException:
                 self.stop(_GRACE_AFTER_FAILED_START)
                 raise
@@ -244,18 +245,13 @@ class Server:
             The connections that had to be cut, as `id peer`.
 
         """
-        self._acceptor.retire()
-        self._retirement = Deadline(timeout)
-        if self._retirement_over.is_set():
-            self._retirement.expire()
-        self._registry.wait_empty(self._retirement)
+        self._accepting.retire()
+        self._registry.wait_empty(self._retirement.begin(timeout))
         return self.stop(reason=CloseReason.RETIRED)
 
     def end_retirement(self) -> None:
         """Have the retirement that is under way wait no longer."""
-        self._retirement_over.set()
-        self._retirement.expire()
-        self._registry.wake()
+        self._retirement.end()
 
     @property
     def handler_name(self) -> str:
@@ -291,16 +287,12 @@ class Server:
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"{timeout!r} is refused: must be a number of seconds, 0 or more")
         thread = current_thread()
-        if self._mode.serves_in(thread) or thread in (self._acceptor.thread, self._janitor.thread):
+        if self._mode.serves_in(thread) or thread in (self._accepting.thread, self._janitor.thread):
             raise RuntimeError(f"stop() waits for the thread {thread.name}, so it can't be called there")
         with self._state_lock:
             cut: list[str] = []
             if self._started and not self._stopped:
-                self._deadline = Deadline(self.config.drain_timeout if timeout is None else timeout)
-                # `cut` sets the flag before it expires the deadline, and here the deadline is made before the flag is
-                # looked at: whichever comes second, this deadline is over.
-                if self._cutting.is_set():
-                    self._deadline.expire()
+                self._drain.begin(self.config.drain_timeout if timeout is None else timeout)
                 cut = self._wind_up(reason)
             self._stopped = True
             self._lifecycle.over.set()
@@ -308,14 +300,12 @@ class Server:
 
     def cut(self) -> None:
         """Have the drain that is under way, or the next one, wait no longer."""
-        self._cutting.set()
-        self._deadline.expire()
-        self._registry.wake()
+        self._drain.end()
 
     def _wind_up(self, reason: CloseReason) -> list[str]:
         """End everything that was started, in the order of a byte's journey. Return which connections were cut."""
-        left = self._acceptor.stop(self._deadline, Deadline(_GRACE_TO_END))
-        cut = drain(self._registry, self._deadline, reason)
+        left = self._accepting.stop(self._drain.deadline, Deadline(_GRACE_TO_END))
+        cut = drain(self._registry, self._drain.deadline, reason)
         # With no connection left, each thread is about to end; with one, its handler may never return.
         grace = Deadline(_GRACE_WHEN_STUCK if len(self._registry) else _GRACE_TO_END)
         left += [*self._mode.stop(grace), *self._janitor.stop(Deadline(_GRACE_TO_END))]
@@ -325,7 +315,7 @@ class Server:
             tell(self._log.error, "threads did not end", threads=[thread.name for thread in left])
         if self._pipes is not None:
             self._pipes.close()
-        self._acceptor.close()
+        self._accepting.close()
         return cut
 
     def __enter__(self) -> Self:

@@ -1,30 +1,31 @@
-"""The acceptor: one thread that accepts peers as long as there is a place for them.
+"""The acceptor: it accepts peers as long as there is a place for them.
 
-A place is taken before the accept, so that a peer for which there is none stays in the kernel's queue.
+A place is taken before the accept, so that a peer for which there is none stays in the kernel's queue. The acceptor has
+no thread and never waits. Whoever has one - a thread of its own, or the poller (`accepting.py`) - tells it which
+listeners are readable.
 """
 
 from __future__ import annotations
 
 import errno
+import math
 import os
-import select
-import selectors
 import socket
 import sys
-from contextlib import ExitStack
-from threading import Event, Thread
+from collections.abc import Sequence
+from threading import Event
+from time import monotonic
 
 from echoserver.clock import Deadline, Throttle
 from echoserver.config import ServerConfig
 from echoserver.net.listener import Listener
 from echoserver.net.unix import welcome
-from echoserver.net.waker import Waker
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason
 from echoserver.observe.telling import tell
 from echoserver.serving.admission import Admission, Lease
-from echoserver.serving.affinity import Affinity
 from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.place_wait import PlaceWait, Watching
 
 # accept(2): the peer is gone again, or its network is; the next one may be fine.
 _PEER_GONE = frozenset(
@@ -44,13 +45,15 @@ _PEER_GONE = frozenset(
 # accept(2): the system is short of something, or a firewall rule forbids this peer. The peer stays in the queue and the
 # listener stays readable, so trying again at once would spin.
 _SHORTAGE = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM, errno.EPERM})
-_LOOK_AGAIN_MS = 200
 _SHORTAGE_PAUSE = 0.1
-_ACCEPTS_IN_A_ROW = 64
+# How many peers to accept before the other connections, or the other processes, get their turn.
+_IN_A_ROW, _IN_A_ROW_SHARED = 64, 1
+# The kernel tells the process that has begun to listen last, unless that is busy. So each begins anew in turn.
+_BEGIN_ANEW = 16
 
 
 class Acceptor:
-    """The thread that accepts.
+    """Accepts, in the thread that calls it; only `stop` is for any other.
 
     Parameters
     ----------
@@ -62,152 +65,136 @@ class Acceptor:
         Takes over accepted sockets.
     log:
         For what stands in the way of accepting.
-    affinity:
-        Where the thread runs.
+    exclusively:
+        Whether other processes may accept from the same listeners.
 
     """
 
     def __init__(
-        self,
-        config: ServerConfig,
-        admission: Admission,
-        lifecycle: Lifecycle,
-        log: Logger,
-        affinity: Affinity,
+        self, config: ServerConfig, admission: Admission, lifecycle: Lifecycle, log: Logger, *, exclusively: bool
     ) -> None:
         self._config = config
         self._admission = admission
         self._lifecycle = lifecycle
         self._log = log
-        self._affinity = affinity
-        self._listeners: list[Listener] = []
-        self.thread = Thread(target=self._run, name="acceptor", daemon=True)
-        self._retired = False
         self._stopping = Event()
-        self.rounds = 0
-        """How often the thread has been woken; its own. See `pulse.py`."""
+        self._retired = False  # written before `_stopping` is set
         self._deadline = Deadline(0)  # how long peers in the kernel's queue are accepted; set before `_stopping`
-        # The acceptor's own.
+        # From here on, the accepting thread's own.
+        self.listeners: dict[int, Listener] = {}
+        """The listeners by their descriptors."""
+        self._watching: Watching | None = None
+        self._watched = False
+        self._wait = PlaceWait(admission)
+        self._paused_until = math.inf  # when a shortage is over that it waits out
+        self.exclusively = exclusively
+        """Whether other processes accept from the same listeners."""
+        self._until_anew = _BEGIN_ANEW
         self._warn_limit = Throttle(1.0)
         self._warn_host = Throttle(1.0)
         self._warn_shortage = Throttle(1.0)
 
-    def adopt(self, listeners: list[Listener]) -> None:
-        """Take over the listeners: from here on `stop` closes them.
+    @property
+    def stopping(self) -> bool:
+        """Whether it is to stop."""
+        return self._stopping.is_set()
 
-        All descriptors that accepting needs are made here, so that it goes on where there are none left.
-
-        Raises
-        ------
-        OSError
-            There are no descriptors left. The listeners have been closed.
-
-        """
-        with ExitStack() as undo:
-            for listener in listeners:
-                undo.callback(listener.close)
-            self._waker = self._admission.waker = Waker()
-            undo.callback(self._waker.close)
-            self._selector = undo.enter_context(selectors.DefaultSelector())
-            for listener in listeners:
-                self._selector.register(listener, selectors.EVENT_READ, listener)
-            self._selector.register(self._waker.fileno(), selectors.EVENT_READ)
-            self._listeners = listeners
-            undo.pop_all()
-
-    def start(self) -> None:
-        """Start the thread."""
-        self.thread.start()
-
-    def stop(self, deadline: Deadline, grace: Deadline) -> list[Thread]:
-        """Accept what already waits in the kernel's queue, then close the listeners and end the thread.
+    def stop(self, deadline: Deadline) -> None:
+        """Have it accept what waits in the kernel's queue, and no more. Wake the accepting thread after this.
 
         Parameters
         ----------
         deadline:
             How long waiting peers may still be accepted.
-        grace:
-            How long the thread may take to end.
-
-        Returns
-        -------
-        list of Thread
-            The thread, if it is still alive.
 
         """
         self._deadline = deadline
         self._stopping.set()
-        if self.thread.ident is None:  # it was never started, because something else failed to
-            self._close_listeners()
-            return []
-        self._waker.wake()
-        self.thread.join(grace.timeout())
-        return [self.thread] if self.thread.is_alive() else []
 
     def retire(self) -> None:
-        """Accept no more; peers that wait in the kernel's queue are for the other processes that listen there."""
+        """Have it accept no more; peers that wait are for other processes. Wake the accepting thread after this."""
         self._retired = True
         self._stopping.set()
-        self._waker.wake()
 
-    def nudge(self) -> None:
-        """Wake the thread; see `pulse.py`."""
-        self._waker.wake()
+    # -- the accepting thread
+
+    def adopt(self, listeners: Sequence[Listener], watching: Watching) -> None:
+        """Take over the listeners, and have them watched."""
+        self.listeners = {listener.fileno(): listener for listener in listeners}
+        self._watching = watching
+        self._watch_all()
 
     def close(self) -> None:
-        """Give the waker back, once no connection is left that would use it."""
-        if self._listeners:
-            self._waker.close()
-
-    # -- from here on, the acceptor thread
-
-    def _run(self) -> None:
-        try:
-            self._affinity.pin()
-            while not self._stopping.is_set():
-                for key, _ in self._selector.select():
-                    if key.data is None:
-                        self.rounds += 1
-                        self._waker.clear()
-                    else:
-                        self._accept_some(key.data)
-            if not self._retired:
-                self._accept_waiting()
-        except BaseException as error:  # noqa: BLE001 - whatever it is, a server that accepts nothing must say so
-            self._lifecycle.fail(error)
-        finally:
-            self._close_listeners()
-
-    def _close_listeners(self) -> None:
-        # A listener may be shared with other processes, which go on: it is closed here and never shut down.
-        for listener in self._listeners:
+        """Close the listeners."""
+        # A listener may be shared with other processes, which go on. So it is closed here and never shut down; and the
+        # kernel would go on telling of a descriptor that is closed but shared.
+        if self._watching is not None:
+            self._unwatch_all()
+        for listener in self.listeners.values():
             listener.close()
-        if self._listeners:
-            self._selector.close()
 
-    def _accept_some(self, listener: Listener) -> None:
-        """Accept what waits at this listener, up to a number that still gives the other listeners their turn."""
-        for accepted in range(_ACCEPTS_IN_A_ROW):
-            if self._stopping.is_set():
+    def pause(self) -> float | None:
+        """Return after how many seconds to call `resume`, if nothing happens before; `None` if that is not needed."""
+        until = min(self._paused_until, self._wait.look_again_at)
+        return None if until == math.inf else max(0.0, until - monotonic())
+
+    def resume(self) -> None:
+        """Go on accepting if there is a place again, and if a shortage is over. Called after each wake-up."""
+        if self._wait.waits:
+            if not self._wait.is_over():
+                return
+        elif self.pause() != 0.0:
+            return
+        self._paused_until = math.inf
+        self._watch_all()
+
+    def accept_some(self, listener: Listener) -> None:
+        """Accept what waits at this listener, up to a number that still gives others their turn."""
+        for accepted in range(_IN_A_ROW_SHARED if self.exclusively else _IN_A_ROW):
+            # No longer watched: it waits for a place or for an end of the shortage since another listener of the batch.
+            if not self._watched or self._stopping.is_set():
                 return
             lease = self._admission.take_place()
-            # At the limit: right after the selector has said so, a peer waits for certain; later, ask it first.
+            # At the limit: right after the kernel has said so, a peer waits for certain; later, ask it first.
             if lease is None and (accepted or (lease := self._at_limit(listener)) is None):
                 return
             if not self._accept(listener, lease):
                 return
 
-    def _accept_waiting(self) -> None:
+    def accept_from(self, descriptor: int) -> None:
+        """Accept what waits at a listener, if that is whose descriptor is readable."""
+        listener = self.listeners.get(descriptor)
+        if listener is not None:
+            self.accept_some(listener)
+        elif self._wait.heard(descriptor):
+            self.resume()
+
+    def accept_waiting(self) -> None:
         """Accept what waits in the kernel's queue when the server stops: closing the listener would reset it.
 
         As far as there are places, and as many as that queue can hold, since peers go on coming. Each is asked to end
-        at once and so is answered what it has already sent, like the connections that are open.
+        at once and so is answered what it has already sent, like the connections that are open. One that has retired
+        leaves all of them to other processes.
         """
-        for listener in self._listeners:
+        for listener in () if self._retired else self.listeners.values():
             for _ in range(self._config.backlog + 1):
                 lease = None if self._deadline.expired else self._admission.take_place()
                 if lease is None or not self._accept(listener, lease):
                     break
+
+    def _watch_all(self) -> None:
+        assert self._watching is not None, "adopt() comes first"
+        if not self._watched:
+            self._watched = True
+            for descriptor in self.listeners:
+                self._watching.watch(descriptor, exclusively=self.exclusively)
+
+    def _unwatch_all(self) -> None:
+        assert self._watching is not None, "adopt() comes first"
+        if self._watched:
+            self._watched = False
+            for descriptor in self.listeners:
+                self._watching.unwatch(descriptor)
 
     def _accept(self, listener: Listener, lease: Lease) -> bool:
         """Accept one peer; return whether to try for another."""
@@ -231,6 +218,8 @@ class Acceptor:
             lease.release()
             self._reject(sock, address[0])
             return True
+        if self.exclusively:
+            self._give_others_a_turn()
         connection = self._lifecycle.admit(sock, address, listener, lease)
         if connection is not None and self._stopping.is_set():
             connection.end(CloseReason.DRAINED)
@@ -252,7 +241,11 @@ class Acceptor:
             tell(self._log.warning, "connection limit reached", active=active, limit=limit)
         if self._config.at_limit == "wait":
             self._admission.metrics.held()
-            return self._wait_for_place()
+            assert self._watching is not None, "adopt() comes first"
+            lease = self._wait.begin(self._watching)
+            if lease is None:
+                self._unwatch_all()
+            return lease
         try:
             sock, _ = listener.sock.accept()
         except OSError as error:
@@ -265,34 +258,13 @@ class Acceptor:
         sock.close()
         return None
 
-    def _wait_for_place(self) -> Lease | None:
-        """Wait until a connection ends, and return its place; return `None` when the server stops.
-
-        The acceptor says that it wants a place and then tries once more; `Lease.release` gives one back and then looks
-        whether one is wanted. Whichever comes second sees the other: either this try gets the place, or `release` wakes
-        the acceptor.
-        """
-        admission = self._admission
-        admission.place_wanted = True
-        shared = admission.shared
-        # poll(2) takes no descriptor of its own, and there may be none left.
-        poll = select.poll()
-        poll.register(self._waker.fileno(), select.POLLIN)
-        if shared is not None:
-            poll.register(shared.freed, select.POLLIN)
-            shared.want(wanted=True)
-        try:
-            while (lease := admission.take_place()) is None and not self._stopping.is_set():
-                poll.poll(None if shared is None else _LOOK_AGAIN_MS)
-                self.rounds += 1
-                self._waker.clear()
-                if shared is not None:
-                    shared.look()
-            return lease
-        finally:
-            if shared is not None:
-                shared.want(wanted=False)
-            admission.place_wanted = False
+    def _give_others_a_turn(self) -> None:
+        """Begin to listen anew, once in a while: the kernel would tell the same process of all peers (epoll(7))."""
+        self._until_anew -= 1
+        if not self._until_anew and self._watched:
+            self._until_anew = _BEGIN_ANEW
+            self._unwatch_all()
+            self._watch_all()
 
     def _pause_for(self, error: OSError) -> None:
         if self._warn_shortage.ready():
@@ -300,4 +272,5 @@ class Acceptor:
             active = len(self._admission.registry)
             reason = os.strerror(error.errno or 0)
             tell(self._log.warning, "cannot accept for now", error=name, reason=reason, active=active)
-        self._stopping.wait(_SHORTAGE_PAUSE)
+        self._paused_until = monotonic() + _SHORTAGE_PAUSE
+        self._unwatch_all()

@@ -13,6 +13,9 @@ from echoserver.errors import ConfigError
 from echoserver.handlers import HandlerFactory
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import WorkerSnapshot
+from echoserver.serving.accepting import Accepting, AcceptorThread
+from echoserver.serving.acceptor import Acceptor
+from echoserver.serving.admission import Admission
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.lifecycle import Lifecycle
@@ -82,3 +85,12 @@ def make_mode(config: ServerConfig, lifecycle: Lifecycle, affinity: Affinity, lo
     poller = Poller(None if inline else ready, limited=limited, lifecycle=lifecycle, affinity=affinity)
     count = config.workers or max(_LEAST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
     return Workers(poller, ready, count=0 if inline else count, affinity=affinity, log=log)
+
+
+def make_accepting(
+    mode: Mode, acceptor: Acceptor, admission: Admission, lifecycle: Lifecycle, affinity: Affinity
+) -> Accepting:
+    """Return what runs the acceptor: the poller if it serves connections itself, or else a thread of its own."""
+    if isinstance(mode, Workers) and mode.inline:
+        return mode.accept_with(acceptor, admission, lifecycle)
+    return AcceptorThread(acceptor, admission, lifecycle, affinity)

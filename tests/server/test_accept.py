@@ -214,7 +214,7 @@ def test_any_other_error_while_rejecting_ends_accepting_too(serve, connect, list
     connect_and_close(server)
     with pytest.raises(BindError):
         server.wait()
-    server._acceptor.thread.join(PATIENCE)  # it reports the error first, and then closes
+    server._accepting.thread.join(PATIENCE)  # it reports the error first, and then closes
     assert listeners[0].fileno() == -1
 
 

@@ -73,7 +73,7 @@ def test_a_limit_of_a_host_that_cannot_be_logged(mode, reported):
 
 def test_a_shortage_that_cannot_be_logged(mode, reported):
     with Server(ServerConfig(port=0, mode=mode), log=BrokenLog("cannot accept for now").logger) as server:
-        server._acceptor._pause_for(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
+        server._accepting._acceptor._pause_for(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         with Peer(server.address) as peer:
             assert peer.swap(b"hello") == b"hello"
     assert reported == ["the log is broken"]

@@ -102,7 +102,7 @@ def test_a_start_that_fails_leaves_no_file(mode, log, path, monkeypatch, step):
     if step == "waker":
         monkeypatch.setattr(echoserver.serving.acceptor, "Waker", fail)
     else:
-        monkeypatch.setattr(server._acceptor if step == "thread" else server._janitor, "start", fail)
+        monkeypatch.setattr(server._accepting if step == "thread" else server._janitor, "start", fail)
     with pytest.raises(OSError, match="as told"):
         server.start()
     assert not os.path.lexists(path)

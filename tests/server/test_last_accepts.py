@@ -50,7 +50,7 @@ def held(monkeypatch) -> list[HeldListener]:
 
 
 def stopping(server: Server) -> threading.Event:
-    return server._acceptor._stopping
+    return server._accepting._acceptor._stopping
 
 
 @every_way
@@ -125,8 +125,8 @@ def test_an_acceptor_that_does_not_end_holds_up_the_stop_for_a_limited_time(
     background(server.stop).result(PATIENCE)
     assert "acceptor" in log.lines("threads did not end")[0]["threads"]
     held[0].may_accept.set()
-    server._acceptor.thread.join(PATIENCE)
-    assert not server._acceptor.thread.is_alive()
+    server._accepting.thread.join(PATIENCE)
+    assert not server._accepting.thread.is_alive()
     wait_until_settled(server)
 
 

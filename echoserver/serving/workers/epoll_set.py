@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import select
 
+from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.interest import Interest
 from echoserver.serving.nonblocking import NonBlockingDriver
@@ -28,7 +29,7 @@ def can_poll() -> bool:
 
 
 class EpollSet:
-    """An epoll set of connections (epoll(7)).
+    """An epoll set of connections (epoll(7)), with a waker for the thread that polls it.
 
     A connection is entered after its first event, and not before: even with no event asked for, epoll would report a
     hang-up, and the connection would be served twice.
@@ -47,13 +48,19 @@ class EpollSet:
 
     def __init__(self, *, one_shot: bool) -> None:
         self._epoll = select.epoll()
+        try:
+            self.waker = Waker()
+        except BaseException:
+            self._epoll.close()
+            raise
+        self.watch(self.waker.fileno())
         self._flags = select.EPOLLONESHOT if one_shot else 0
         self.poll = self._epoll.poll
         """Wait for events: see `select.epoll.poll`."""
 
-    def watch(self, descriptor: int) -> None:
-        """Tell of a descriptor that is no connection, whenever it is readable."""
-        self._epoll.register(descriptor, select.EPOLLIN)
+    def watch(self, descriptor: int, *, exclusively: bool = False) -> None:
+        """Tell of a descriptor that is no connection, whenever it is readable; see `Watching`."""
+        self._epoll.register(descriptor, select.EPOLLIN | (select.EPOLLEXCLUSIVE if exclusively else 0))
 
     def arm(self, driver: NonBlockingDriver, interest: Interest) -> bool:
         """Tell of a connection when it is ready; return false where the kernel refuses, which ends the connection.
@@ -83,6 +90,11 @@ class EpollSet:
             except (OSError, ValueError):  # a handler has closed the descriptor
                 pass
 
+    def unwatch(self, descriptor: int) -> None:
+        """Tell of it no more."""
+        self._epoll.unregister(descriptor)
+
     def close(self) -> None:
-        """Close the set."""
+        """Close the set and its waker."""
         self._epoll.close()
+        self.waker.close()

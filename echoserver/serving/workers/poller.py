@@ -11,7 +11,6 @@ from time import monotonic
 
 from echoserver.clock import Deadline
 from echoserver.net.buffer import ReceiveBuffer
-from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
@@ -20,6 +19,7 @@ from echoserver.serving.interest import Interest
 from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.sigpipe import hold_back_sigpipe
+from echoserver.serving.workers.accepting import PollerAccepting
 from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.messages import take_all
 from echoserver.serving.workers.ready import ReadyQueue
@@ -56,6 +56,7 @@ class Poller:
         self._returned: SimpleQueue[tuple[NonBlockingDriver, Interest]] = SimpleQueue()
         self._woken: SimpleQueue[Connection] = SimpleQueue()
         self.thread = Thread(target=self._run, name="poller", daemon=True)
+        self.accepting: PollerAccepting | None = None  # what accepts in this thread; set before it starts
         self._opened = False
         # The poller thread's own.
         self._buffer = ReceiveBuffer()
@@ -67,19 +68,14 @@ class Poller:
 
     def open(self) -> None:
         """Make what the thread polls; `close` gives it back."""
-        self._set = EpollSet(one_shot=self._ready is not None)
-        try:
-            self._waker = Waker()
-        except BaseException:
-            self._set.close()
-            raise
-        self._set.watch(self._waker.fileno())
-        self._opened = True
+        if not self._opened:
+            self.set = EpollSet(one_shot=self._ready is not None)
+            self._opened = True
 
     def stop(self, deadline: Deadline) -> None:
         """Wait for the thread to end, now that `stopping` is set."""
         if self.thread.ident is not None:
-            self._waker.wake()
+            self.set.waker.wake()
             self.thread.join(deadline.timeout())
 
     def close(self) -> None:
@@ -87,8 +83,7 @@ class Poller:
         if self._opened and not self.thread.is_alive():
             with self._lock:
                 self._gone = True
-            self._set.close()
-            self._waker.close()
+            self.set.close()
 
     def assign(self, connection: Connection) -> None:
         """Give the poller a new connection. Raises `RuntimeError` where its thread has ended."""
@@ -97,16 +92,12 @@ class Poller:
             if self._gone:
                 raise RuntimeError("the poller has ended")
             self._arrivals.put(connection)
-        self._waker.wake()
-
-    def nudge(self) -> None:
-        """Wake the thread; see `pulse.py`."""
-        self._waker.wake()
+        self.set.waker.wake()
 
     def wake(self, connection: Connection) -> None:
         """Have the poller look at a connection that waits for something other than its socket."""
         self._woken.put(connection)
-        self._waker.wake()
+        self.set.waker.wake()
 
     def give_back(self, driver: NonBlockingDriver, interest: Interest, buffer: ReceiveBuffer) -> None:
         """Take a connection back from the worker that has served it, and which must not touch it any more."""
@@ -114,11 +105,11 @@ class Poller:
             if not self._gone:
                 # One that is not armed stays queued until the poller has it: if woken now, it must not be served again.
                 driver.queued = interest not in (Interest.READ, Interest.WRITE)
-                if not driver.queued and self._set.arm(driver, interest):
+                if not driver.queued and self.set.arm(driver, interest):
                     return
                 driver.queued = True
                 self._returned.put((driver, interest))
-                self._waker.wake()
+                self.set.waker.wake()
                 return
         # `stop` had given up on the handler, and it has returned after all. Its connection has been cut.
         while interest is not Interest.NOTHING:
@@ -131,9 +122,12 @@ class Poller:
             self._affinity.pin()
             self._poll()
             self._shut_down()
-        except BaseException as error:  # noqa: BLE001 - a defect; without a poller nothing is served, so the server must end
+        except BaseException as error:  # noqa: BLE001 - a defect; without a poller nothing is served
             self._lifecycle.fail(error)
             self._end_all()
+        finally:
+            if self.accepting is not None:
+                self.accepting.end()
 
     def _end_all(self) -> None:
         """End every connection, since nothing will tell of them any more. A worker that has one ends it itself."""
@@ -151,15 +145,19 @@ class Poller:
 
     def _poll(self) -> None:
         """Wait for events and serve them, until the server stops."""
-        poll, drivers, ready, timers = self._set.poll, self._drivers, self._ready, self._timers
-        buffer, waker, stopping = self._buffer, self._waker.fileno(), self.stopping
+        poll, drivers, ready, timers = self.set.poll, self._drivers, self._ready, self._timers
+        buffer, waker, stopping = self._buffer, self.set.waker.fileno(), self.stopping
+        accepting, readable = self.accepting, list[int]()
         while not stopping.is_set():
             events, woken = poll(-1 if timers is None else timers.timeout(monotonic()), _EVENTS_A_BATCH), False
             for descriptor, _ in events:
                 driver = drivers.get(descriptor)
                 if driver is None:
-                    # The waker, or a late event of a connection that ended earlier in this batch.
-                    woken = woken or descriptor == waker
+                    # The waker, a listener, or a late event of a connection that ended earlier in this batch.
+                    if descriptor == waker:
+                        woken = True
+                    elif accepting is not None:
+                        readable.append(descriptor)
                     continue
                 try:
                     if ready is not None:
@@ -171,12 +169,16 @@ class Poller:
                     self._kill(driver, error)
             driver = None  # or it, and its handler, would live until the next event
             if ready is None:
-                self.events += len(events) - woken
+                self.events += len(events) - len(readable) - woken
+            # What follows comes after the batch, so that within it a descriptor number means one connection.
+            if accepting is not None and readable:
+                accepting.accept_from(readable)
             if woken:
-                # After the batch, so that within it a descriptor number means one connection.
                 self.rounds += 1
-                self._waker.clear()
+                self.set.waker.clear()
                 self._take_messages()
+                if accepting is not None:
+                    accepting.on_woken()
             if timers is not None:
                 self._take_due(timers)
 
@@ -193,14 +195,14 @@ class Poller:
         """Have a connection wait for what it asks for, or let it go."""
         if interest in _TIMED and self._timers is not None:
             self._timers.add(driver, driver.resume_at)
-        if interest is Interest.NOTHING or not self._set.arm(driver, interest):
+        if interest is Interest.NOTHING or not self.set.arm(driver, interest):
             self._remove(driver)
 
     def _remove(self, driver: NonBlockingDriver) -> None:
         """Let a connection go that has ended: out of the epoll set, and only then closed."""
         if self._drivers.get(driver.connection.transport.fileno()) is driver:
             del self._drivers[driver.connection.transport.fileno()]
-        self._set.remove(driver)
+        self.set.remove(driver)
         driver.give_up()
         if self._timers is not None:
             self._timers.discard(driver)
@@ -228,7 +230,7 @@ class Poller:
         for driver, interest in take_all(self._returned):
             self._take_back(driver, interest)
         for connection in take_all(self._arrivals):
-            self._begin(connection)
+            self.begin(connection)
         for connection in take_all(self._woken):
             self._resume(connection)
 
@@ -245,7 +247,7 @@ class Poller:
         except MemoryError as error:
             self._kill(driver, error)
 
-    def _begin(self, connection: Connection) -> None:
+    def begin(self, connection: Connection) -> None:
         """Begin to serve a new connection. Its first event needs no input: the handler may want to speak first."""
         connection.served_by = self.thread.ident or 0  # one object for all connections
         lost = self._drivers.get(descriptor := connection.transport.fileno())

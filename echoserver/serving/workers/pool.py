@@ -15,9 +15,13 @@ from echoserver.clock import Deadline
 from echoserver.errors import ConfigError
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, WorkerSnapshot
+from echoserver.serving.acceptor import Acceptor
+from echoserver.serving.admission import Admission
 from echoserver.serving.affinity import Affinity
 from echoserver.serving.connection import Connection
 from echoserver.serving.interest import Interest
+from echoserver.serving.lifecycle import Lifecycle
+from echoserver.serving.workers.accepting import PollerAccepting
 from echoserver.serving.workers.epoll_set import can_poll
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue
@@ -57,14 +61,23 @@ class Workers:
             raise ConfigError("workers is refused: this platform has no epoll; must be threads here", key="mode")
         self._log = log
         self._poller = poller
+        self._assign = poller.assign
         self._ready = ready
         self._affinity = affinity
         # Guards the attributes below it: the janitor changes them, and whoever asks for the counters reads them.
         self._lock = Lock()
         self._workers = [self._make(number) for number in range(1, 1 + count)]
+        self.inline = count == 0
+        """Whether the poller serves the connections itself."""
         self._replaced = 0
         self._events_of_dead = 0
         self._queued_seconds_of_dead = 0.0
+
+    def accept_with(self, acceptor: Acceptor, admission: Admission, lifecycle: Lifecycle) -> PollerAccepting:
+        """Have the poller accept; before `start`."""
+        accepting = self._poller.accepting = PollerAccepting(acceptor, admission, lifecycle, self._poller)
+        self._assign = accepting.begin
+        return accepting
 
     def _make(self, number: int) -> Worker:
         return Worker(number, self._poller, self._ready, self._affinity)
@@ -85,8 +98,8 @@ class Workers:
             thread.start()
 
     def assign(self, connection: Connection) -> None:
-        """Give the poller a new connection; from any thread."""
-        self._poller.assign(connection)
+        """Give the poller a new connection: from the acceptor's thread, or where the poller accepts from its own."""
+        self._assign(connection)
 
     def serves_in(self, thread: Thread) -> bool:
         """Return whether handlers are called in this thread."""
@@ -109,10 +122,12 @@ class Workers:
 
     def nudge(self) -> None:
         """Wake the poller."""
-        self._poller.nudge()
+        self._poller.set.waker.wake()
 
     def maintain(self) -> None:
         """Replace workers that died, and end what they served; called by the janitor a few times a second."""
+        if self._poller.accepting is not None:
+            self._poller.accepting.resume()
         with self._lock:
             dead = [worker for worker in self._workers if worker.ident is not None and not worker.is_alive()]
         for worker in dead:
