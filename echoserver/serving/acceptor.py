@@ -84,9 +84,9 @@ class Acceptor:
         self.listeners: dict[int, Listener] = {}
         """The listeners by their descriptors."""
         self._watching: Watching | None = None
-        self._watched = False
+        self._watched: set[int] = set()
         self._wait = PlaceWait(admission)
-        self._paused_until = math.inf  # when a shortage is over that it waits out
+        self._paused: dict[int, float] = {}  # listeners that met a shortage, and until when it is waited out
         self.exclusively = exclusively
         """Whether other processes accept from the same listeners."""
         self._until_anew = _BEGIN_ANEW
@@ -135,7 +135,7 @@ class Acceptor:
 
     def pause(self) -> float | None:
         """Return after how many seconds to call `resume`, if nothing happens before; `None` if that is not needed."""
-        until = min(self._paused_until, self._wait.look_again_at)
+        until = min([self._wait.look_again_at, *self._paused.values()])
         return None if until == math.inf else max(0.0, until - monotonic())
 
     def resume(self) -> None:
@@ -143,16 +143,17 @@ class Acceptor:
         if self._wait.waits:
             if not self._wait.is_over():
                 return
-        elif self.pause() != 0.0:
+        elif not self._paused:
             return
-        self._paused_until = math.inf
+        now = monotonic()
+        self._paused = {descriptor: until for descriptor, until in self._paused.items() if until > now}
         self._watch_all()
 
     def accept_some(self, listener: Listener) -> None:
         """Accept what waits at this listener, up to a number that still gives others their turn."""
         for accepted in range(_IN_A_ROW_SHARED if self.exclusively else _IN_A_ROW):
-            # No longer watched: it waits for a place or for an end of the shortage since another listener of the batch.
-            if not self._watched or self._stopping.is_set():
+            # It is no longer watched where all wait for a place since another listener of the same batch.
+            if listener.fileno() not in self._watched or self._stopping.is_set():
                 return
             lease = self._admission.take_place()
             # At the limit: right after the kernel has said so, a peer waits for certain; later, ask it first.
@@ -184,17 +185,20 @@ class Acceptor:
 
     def _watch_all(self) -> None:
         assert self._watching is not None, "adopt() comes first"
-        if not self._watched:
-            self._watched = True
-            for descriptor in self.listeners:
+        for descriptor in self.listeners:
+            if descriptor not in self._watched and descriptor not in self._paused:
                 self._watching.watch(descriptor, exclusively=self.exclusively)
+                self._watched.add(descriptor)
+
+    def _unwatch(self, descriptor: int) -> None:
+        assert self._watching is not None, "adopt() comes first"
+        if descriptor in self._watched:
+            self._watched.remove(descriptor)
+            self._watching.unwatch(descriptor)
 
     def _unwatch_all(self) -> None:
-        assert self._watching is not None, "adopt() comes first"
-        if self._watched:
-            self._watched = False
-            for descriptor in self.listeners:
-                self._watching.unwatch(descriptor)
+        for descriptor in self.listeners:
+            self._unwatch(descriptor)
 
     def _accept(self, listener: Listener, lease: Lease) -> bool:
         """Accept one peer; return whether to try for another."""
@@ -203,7 +207,7 @@ class Acceptor:
         except OSError as error:
             lease.release()
             if error.errno in _SHORTAGE:
-                self._pause_for(error)
+                self._pause_for(listener, error)
             elif error.errno in _PEER_GONE:
                 return True
             elif error.errno != errno.EAGAIN:
@@ -250,7 +254,7 @@ class Acceptor:
             sock, _ = listener.sock.accept()
         except OSError as error:
             if error.errno in _SHORTAGE:
-                self._pause_for(error)
+                self._pause_for(listener, error)
             elif error.errno != errno.EAGAIN and error.errno not in _PEER_GONE:
                 raise
             return None
@@ -261,16 +265,16 @@ class Acceptor:
     def _give_others_a_turn(self) -> None:
         """Begin to listen anew, once in a while: the kernel would tell the same process of all peers (epoll(7))."""
         self._until_anew -= 1
-        if not self._until_anew and self._watched:
+        if not self._until_anew:
             self._until_anew = _BEGIN_ANEW
             self._unwatch_all()
             self._watch_all()
 
-    def _pause_for(self, error: OSError) -> None:
+    def _pause_for(self, listener: Listener, error: OSError) -> None:
         if self._warn_shortage.ready():
             name = errno.errorcode.get(error.errno or 0, "?")
             active = len(self._admission.registry)
             reason = os.strerror(error.errno or 0)
             tell(self._log.warning, "cannot accept for now", error=name, reason=reason, active=active)
-        self._paused_until = monotonic() + _SHORTAGE_PAUSE
-        self._unwatch_all()
+        self._paused[listener.fileno()] = monotonic() + _SHORTAGE_PAUSE
+        self._unwatch(listener.fileno())

@@ -9,6 +9,9 @@ import threading
 import pytest
 
 from echoserver import Server, ServerConfig
+from echoserver.net.listener import Listener
+from echoserver.serving.acceptor import Acceptor
+from echoserver.serving.admission import Lease
 from server.kit import Peer, wait_until_gone
 from server.log_lines import LogLines
 from server.ways import wait_for, wait_until_settled
@@ -71,9 +74,19 @@ def test_a_limit_of_a_host_that_cannot_be_logged(mode, reported):
     assert reported == ["the log is broken"]
 
 
-def test_a_shortage_that_cannot_be_logged(mode, reported):
+def test_a_shortage_that_cannot_be_logged(mode, reported, monkeypatch):
+    errors = [OSError(errno.EMFILE, os.strerror(errno.EMFILE))]
+
+    def accept(acceptor: Acceptor, listener: Listener, lease: Lease) -> bool:
+        if not errors:
+            return accept_really(acceptor, listener, lease)
+        lease.release()
+        acceptor._pause_for(listener, errors.pop())
+        return False
+
+    accept_really = Acceptor._accept
+    monkeypatch.setattr(Acceptor, "_accept", accept)
     with Server(ServerConfig(port=0, mode=mode), log=BrokenLog("cannot accept for now").logger) as server:
-        server._accepting._acceptor._pause_for(OSError(errno.EMFILE, os.strerror(errno.EMFILE)))
         with Peer(server.address) as peer:
             assert peer.swap(b"hello") == b"hello"
     assert reported == ["the log is broken"]

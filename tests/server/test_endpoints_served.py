@@ -11,7 +11,8 @@ from time import monotonic
 
 import pytest
 
-import echoserver.serving.acceptor
+import echoserver.serving.accepting
+import echoserver.serving.workers.epoll_set
 from echoserver import Handler, Server, ServerConfig
 from echoserver.errors import BindError
 from echoserver.handlers import Peer as WhoIsThere
@@ -100,7 +101,8 @@ def test_a_start_that_fails_leaves_no_file(mode, log, path, monkeypatch, step):
 
     server = Server(ServerConfig(listen=[f"unix:{path}", "tcp://127.0.0.1:0"], mode=mode), log=log.logger)
     if step == "waker":
-        monkeypatch.setattr(echoserver.serving.acceptor, "Waker", fail)
+        monkeypatch.setattr(echoserver.serving.accepting, "Waker", fail)
+        monkeypatch.setattr(echoserver.serving.workers.epoll_set, "Waker", fail)
     else:
         monkeypatch.setattr(server._accepting if step == "thread" else server._janitor, "start", fail)
     with pytest.raises(OSError, match="as told"):

@@ -70,7 +70,7 @@ def test_one_that_pauses_is_queued_once(stepped):
 
 
 def test_one_that_cannot_be_armed_is_not_served_again(stepped, monkeypatch):
-    monkeypatch.setattr(stepped.poller._set, "arm", lambda _driver, _interest: False)
+    monkeypatch.setattr(stepped.poller.set, "arm", lambda _driver, _interest: False)
     stepped.give_back_and_wake(Interest.READ)
     assert stepped.ready.depth == 0
     stepped.poller._take_messages()

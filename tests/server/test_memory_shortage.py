@@ -28,6 +28,7 @@ from echoserver.serving.lingering import Lingering
 from echoserver.serving.nonblocking import NonBlockingDriver
 from echoserver.serving.registry import ConnectionRegistry
 from echoserver.serving.session import Session
+from echoserver.serving.workers.accepting import PollerAccepting
 from echoserver.serving.workers.epoll_set import EpollSet
 from echoserver.serving.workers.poller import Poller
 from echoserver.serving.workers.ready import ReadyQueue
@@ -68,15 +69,18 @@ THREADS: dict[str, tuple[Any, str]] = {
 }
 WORKERS: dict[str, tuple[Any, str]] = {
     "its driver": (echoserver.serving.workers.poller, "drive"),
-    "assigning it": (Poller, "assign"),
     "serving an event": (NonBlockingDriver, "on_ready"),
     "a reply": (NonBlockingDriver, "_answer"),
     "arming it": (EpollSet, "arm"),
-    "taking messages": (Poller, "_take_messages"),
     "removing it": (Poller, "_remove"),
 }
-INLINE: dict[str, tuple[Any, str]] = {"updating it": (Poller, "_update")}
+INLINE: dict[str, tuple[Any, str]] = {
+    "beginning it": (PollerAccepting, "begin"),
+    "updating it": (Poller, "_update"),
+}
 QUEUE: dict[str, tuple[Any, str]] = {
+    "assigning it": (Poller, "assign"),
+    "taking messages": (Poller, "_take_messages"),
     "queueing it": (ReadyQueue, "put"),
     "giving it back": (Poller, "give_back"),
 }

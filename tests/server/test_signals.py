@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from echoserver.process.signals import EventInbox, Notice, signals_as_events
+from echoserver.process.signals import EventInbox, Notice, signals_as_events, taken_signals
 
 PATIENCE = 10.0
 
@@ -75,7 +75,7 @@ def test_a_signal_arrives_although_the_socket_is_full():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     before[signal.SIGUSR1] = signal.getsignal(signal.SIGUSR1)
     try:
-        with signals_as_events() as inbox:
+        with signals_as_events(*taken_signals()) as inbox:
             fill(inbox)
             signal.raise_signal(signal.SIGTERM)
             assert inbox.wait(PATIENCE) == [signal.SIGTERM]
@@ -89,7 +89,7 @@ def test_a_signal_that_another_thread_receives_wakes_the_waiter():
     before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     before[signal.SIGUSR1] = signal.getsignal(signal.SIGUSR1)
     try:
-        with signals_as_events() as inbox:
+        with signals_as_events(*taken_signals()) as inbox:
 
             def kill() -> None:
                 signal.pthread_kill(threading.get_ident(), signal.SIGUSR1)

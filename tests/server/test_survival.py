@@ -139,6 +139,8 @@ def test_a_server_whose_poller_fails_says_so_and_ends_every_connection(serve, co
 
     monkeypatch.setattr(server._mode._poller, "_take_messages", fail)
     late = connect(server)
+    wait_for(lambda: len(server.connections()) == 4 or server._lifecycle.failure, "the last is not accepted")
+    server._mode.nudge()
     with pytest.raises(BindError, match="cannot go on serving: ValueError"):
         server.wait()
     assert [line["reason"] for line in log.lines("cannot go on serving")] == ["ValueError('on purpose')"]

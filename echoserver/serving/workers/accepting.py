@@ -16,6 +16,8 @@ from echoserver.serving.connection import Connection
 from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.workers.epoll_set import EpollSet
 
+_LEAST_SECONDS = 0.2
+
 
 class Polling(Protocol):
     """The poller, as far as accepting needs it."""
@@ -91,7 +93,9 @@ class PollerAccepting:
             self._acceptor.close()
             return []
         self.nudge()
-        return [] if self._ended.wait(grace.timeout()) else [self.thread]
+        # A handler that holds the poller up may use the time of the drain, and no more. The mode reports the thread.
+        self._ended.wait(min(grace.remaining(), max(deadline.remaining(), _LEAST_SECONDS)))
+        return []
 
     def retire(self) -> None:
         """Accept no more; see `Accepting`."""
