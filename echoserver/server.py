@@ -7,7 +7,6 @@ it, and the lifecycle closes it and gives everything back.
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from threading import RLock, current_thread
@@ -16,11 +15,10 @@ from typing import TYPE_CHECKING, Self
 
 from echoserver.clock import Deadline
 from echoserver.config import ServerConfig
-from echoserver.errors import BindError, ConfigError
+from echoserver.errors import BindError
 from echoserver.handlers import find_handler
-from echoserver.net.endpoint import TcpEndpoint
-from echoserver.net.inherited import adopt
-from echoserver.net.listener import Listener, endpoint_of, listen_on_all
+from echoserver.net.listener import Listener
+from echoserver.net.listeners import Listeners
 from echoserver.net.splice import PipePool, can_splice
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, Metrics, Snapshot
@@ -81,10 +79,7 @@ class Server:
         self.config = config or ServerConfig()
         self._row = row
         self._log = log or _library_logger()
-        self._given = None if listeners is None else [_adopted(listener) for listener in dict.fromkeys(listeners)]
-        self._listeners: list[Listener] = []
-        if self._given == []:
-            raise ConfigError("listeners is refused: must have at least one listening socket")
+        self._listeners = Listeners(listeners)
         self._factory = find_handler(self.config.handler, self.config.handler_options)
         inline = serves_inline(self.config, self._factory)
         self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
@@ -99,7 +94,7 @@ class Server:
         self._renewal = recipe.openings.renewal(self._metrics, self._log)
         self._janitor = Janitor(self._registry, Limits.of(self.config), self._lifecycle, self._maintain)
         self._admission = Admission(self.config, self._metrics, self._registry, row)
-        exclusively = self._given is not None and can_share()
+        exclusively = self._listeners.were_given and can_share()
         acceptor = Acceptor(self.config, self._admission, self._lifecycle, self._log, exclusively=exclusively)
         self._accepting = make_accepting(self._mode, acceptor, self._admission, self._lifecycle, self._affinity)
         self._pulse = Pulse([self._accepting, self._janitor, *self._mode.beating])
@@ -127,13 +122,10 @@ class Server:
         with self._state_lock:
             if self._started or self._stopped:
                 raise RuntimeError("a server is started once; make a new one")
-            if self._given is None:
-                self._listeners = listen_on_all(self.config.endpoints, self.config.backlog, os.environ)
-            else:
-                self._listeners = self._given
+            listeners = self._listeners.open(self.config.endpoints, self.config.backlog)
             self._started = True
             try:
-                self._accepting.adopt(self._listeners)
+                self._accepting.adopt(listeners)
                 self._mode.start()
                 self._janitor.start()
                 self._accepting.start()
@@ -143,7 +135,7 @@ class Server:
         facts: dict[str, object] = {"handler": self._factory.name, "mode": self.config.mode}
         if self._affinity.core is not None:
             facts["core"] = self._affinity.core
-        for listener in self._listeners if self._row is None else ():
+        for listener in listeners if self._row is None else ():
             tell(self._log.info, "listening", **listener.facts(), **facts)
         self._lifecycle.announce()
 
@@ -152,25 +144,17 @@ class Server:
     @property
     def address(self) -> tuple[str, int]:
         """The first TCP address listened on, with the real port; raises `RuntimeError` if there is none."""
-        if not self.addresses:
-            raise RuntimeError(f"the server listens on no TCP address, but on {', '.join(self.endpoints)}")
-        return self.addresses[0]
+        return self._listeners.address
 
     @property
     def addresses(self) -> Sequence[tuple[str, int]]:
         """All TCP addresses listened on."""
-        endpoints = [listener.endpoint for listener in self._opened()]
-        return tuple((entry.host, entry.port) for entry in endpoints if isinstance(entry, TcpEndpoint))
+        return self._listeners.addresses
 
     @property
     def endpoints(self) -> Sequence[str]:
         """All endpoints listened on, as `--listen` takes them, with the real ports."""
-        return tuple(str(listener.endpoint) for listener in self._opened())
-
-    def _opened(self) -> list[Listener]:
-        if not self._listeners:
-            raise RuntimeError("the server has not been started")
-        return self._listeners
+        return self._listeners.endpoints
 
     def stats(self) -> Snapshot:
         """Return all counters as they were at one moment."""
@@ -228,6 +212,10 @@ class Server:
 
     # -- stop
 
+    def stop_accepting(self) -> None:
+        """Leave new peers to the other processes that listen on the same sockets; return when these are closed here."""
+        self._accepting.retire(Deadline(_GRACE_TO_END))
+
     def retire(self, timeout: float) -> list[str]:
         """Accept no more, and leave new peers to the other processes; stop when all connections have ended.
 
@@ -245,7 +233,7 @@ class Server:
             The connections that had to be cut, as `id peer`.
 
         """
-        self._accepting.retire()
+        self.stop_accepting()
         self._registry.wait_empty(self._retirement.begin(timeout))
         return self.stop(reason=CloseReason.RETIRED)
 
@@ -326,12 +314,6 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _adopted(listener: socket.socket | Listener) -> Listener:
-    if isinstance(listener, Listener):
-        return Listener(listener.sock, listener.endpoint, made_here=False)
-    return Listener(adopt(listener), endpoint_of(listener), made_here=False)
 
 
 def _library_logger() -> Logger:

@@ -69,8 +69,8 @@ class Accepting(Protocol):
 
         """
 
-    def retire(self) -> None:
-        """Accept no more, and close the listeners soon; peers that wait are for other processes. Waits for nothing."""
+    def retire(self, grace: Deadline) -> None:
+        """Leave new peers to other processes, and close the listeners; wait for that as long as the grace allows."""
 
     def close(self) -> None:
         """Give the waker back, once no connection is left that would use it."""
@@ -182,11 +182,12 @@ class AcceptorThread:
         self.thread.join(grace.timeout())
         return [self.thread] if self.thread.is_alive() else []
 
-    def retire(self) -> None:
-        """Accept no more; see `Accepting`."""
+    def retire(self, grace: Deadline) -> None:
+        """Leave new peers to others; see `Accepting`."""
         self._acceptor.retire()
         if self.thread.ident is not None:
             self._waker.wake()
+            self.thread.join(grace.timeout())
 
     def close(self) -> None:
         """Give the waker back."""

@@ -112,7 +112,7 @@ class Acceptor:
         self._stopping.set()
 
     def retire(self) -> None:
-        """Have it accept no more; peers that wait are for other processes. Wake the accepting thread after this."""
+        """Have it leave new peers to other processes. Wake the accepting thread after this."""
         self._retired = True
         self._stopping.set()
 
@@ -174,10 +174,14 @@ class Acceptor:
         """Accept what waits in the kernel's queue when the server stops: closing the listener would reset it.
 
         As far as there are places, and as many as that queue can hold, since peers go on coming. Each is asked to end
-        at once and so is answered what it has already sent, like the connections that are open. One that has retired
-        leaves all of them to other processes.
+        at once and so is answered what it has already sent, like the connections that are open.
+
+        One that retires does so for another reason, and serves them: the kernel may have told only this process of
+        them, and would tell the others no more than that a further peer has come. What comes after the listeners are
+        no longer watched is for the others.
         """
-        for listener in () if self._retired else self.listeners.values():
+        self._unwatch_all()
+        for listener in self.listeners.values():
             for _ in range(self._config.backlog + 1):
                 lease = None if self._deadline.expired else self._admission.take_place()
                 if lease is None or not self._accept(listener, lease):
@@ -225,7 +229,7 @@ class Acceptor:
         if self.exclusively:
             self._give_others_a_turn()
         connection = self._lifecycle.admit(sock, address, listener, lease)
-        if connection is not None and self._stopping.is_set():
+        if connection is not None and self._stopping.is_set() and not self._retired:
             connection.end(CloseReason.DRAINED)
         return True
 

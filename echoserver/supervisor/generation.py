@@ -98,6 +98,10 @@ class Generation:
         self._deaths_at_once = 0
         self._never_served = 0
 
+    def facts(self) -> dict[str, int]:
+        """Return what the log says of it."""
+        return {"generation": self.number, "processes": self.size}
+
     def all_are(self, state: State) -> bool:
         """Return whether all processes have come so far."""
         return len(self.members) == self.size and all(member.state is state for member in self.members)

@@ -19,6 +19,7 @@ from echoserver.supervisor.reporting import Reporting
 
 _RELOAD_SECONDS = 60.0
 _RETRY_SECONDS = 1.0
+_LEAVE_SECONDS = 5.0
 
 Load = Callable[[], LoadedConfig]
 
@@ -48,10 +49,13 @@ class Succession:
         """The generation that accepts peers."""
         self.coming: Generation | None = None
         """The generation that is to follow it."""
-        self._patience = Deadline(0)  # with the generation that is coming
+        self._patience = Deadline(0)  # with the generation that is coming, and with those that are leaving
         self._reload_again = False
         self._began = 0
         self._done = "reloaded"
+        self._changed: list[str] = []
+        self._leaving: set[Process] = set()
+        """The processes of the generation before that may still accept peers."""
 
     @property
     def _log(self) -> Logger:
@@ -62,11 +66,16 @@ class Succession:
         """The generation whose processes are replaced when they die: the first one even before it serves."""
         return self.serving or self.coming
 
+    @property
+    def is_changing(self) -> bool:
+        """Whether one generation is about to follow another."""
+        return self.serving is None or self.coming is not None or bool(self._leaving)
+
     def timeout(self) -> float:
         """Return after how many seconds to call `look`; `math.inf` if nothing is due."""
         generation = self.current
         due = max(0.0, generation.due[0] - monotonic()) if generation is not None and generation.due else math.inf
-        return min(due, self._patience.remaining() if self.coming is not None else math.inf)
+        return min(due, self._patience.remaining() if self.coming is not None or self._leaving else math.inf)
 
     def look(self) -> None:
         """Start the processes that are due, and end a generation that takes too long to come up."""
@@ -74,8 +83,13 @@ class Succession:
         while generation is not None and generation.due and generation.due[0] <= now:
             generation.due.pop(0)
             self._replace(generation)
-        if self.coming is not None and self._patience.expired:
+        if not self._patience.expired:
+            return
+        if self.coming is not None:
             self.give_up(self.coming, f"it is not ready after {_RELOAD_SECONDS:g} s")
+        elif self._leaving:  # one has been stopped, perhaps; what it accepts is its own affair
+            self._leaving.clear()
+            self._look_who_leaves()
 
     def inherit(self, serving: Generation) -> None:
         """Begin with a generation that another image of this process has started."""
@@ -120,24 +134,40 @@ class Succession:
         before = self.serving
         self.serving, self.coming = generation, None
         self._pool.board.limit = generation.config.max_connections
-        facts = {"generation": generation.number, "processes": generation.size}
         if before is None:
+            facts = {"handler": generation.members[0].handler, "mode": generation.config.mode}
             for listener in self._pool.listeners:
-                shown = {"handler": generation.members[0].handler, "mode": generation.config.mode}
-                self._log.info("listening", **listener.facts(), **shown, **facts)
-        else:
-            for process in before.members:
-                process.state = State.RETIRING
-                process.say("retire", timeout=generation.config.retire_timeout)
-            self._reporting.configure(generation.config)
-            self._log.info(self._done, changed=changed(before.config, generation.config), **facts)
+                self._log.info("listening", **listener.facts(), **facts, **generation.facts())
+            self._say_ready()
+            return
+        self._reporting.configure(generation.config)
+        self._changed = changed(before.config, generation.config)
+        self._leaving, self._patience = set(before.members), Deadline(_LEAVE_SECONDS)
+        for process in before.members:
+            process.state = State.RETIRING
+            process.say("retire", timeout=generation.config.retire_timeout)
+        self._look_who_leaves()
+
+    def left(self, process: Process) -> None:
+        """Note that a process of the generation before accepts no more, or has ended."""
+        if process in self._leaving:
+            self._leaving.remove(process)
+            self._look_who_leaves()
+
+    def _look_who_leaves(self) -> None:
+        """Say that the reload is done, when only the new processes accept peers."""
+        if not self._leaving and self.serving is not None:
+            self._log.info(self._done, changed=self._changed, **self.serving.facts())
             self._done = "reloaded"
+            self._say_ready()
+
+    def _say_ready(self) -> None:
         self._manager.tell(READY="1", STATUS=self._status())
         self._reload_if_asked()
 
     def reload(self) -> None:
         """Begin a new generation with what the files say now."""
-        if self.coming is not None:
+        if self.coming is not None or self._leaving:
             self._reload_again = True
             return
         assert self.serving is not None

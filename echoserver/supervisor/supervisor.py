@@ -150,6 +150,8 @@ class Supervisor:
                     self._succession.prepared(process)
                 case "serving":
                     self._succession.served(process)
+                case "retiring":
+                    self._succession.left(process)
                 case "refused":
                     process.refusal = message
                 case "ended":
@@ -187,7 +189,7 @@ class Supervisor:
         from echoserver.supervisor.upgrade import execute, try_out
 
         serving = self._succession.serving
-        if serving is None or self._succession.coming is not None or self._draining is not None:
+        if serving is None or self._succession.is_changing or self._draining is not None:
             self._log.error("not upgraded", reason="the processes are about to change; try again")
             return
         self._log.info("upgrading", executable=sys.executable)
@@ -205,6 +207,7 @@ class Supervisor:
         for process, cause, said in self._pool.reap():
             self._take_in(process, said)
             self._bury(process, cause)
+            self._succession.left(process)
 
     def _bury(self, process: Process, cause: str) -> None:
         """Count what a process that has ended leaves behind, and have it replaced if nobody had ended it."""

@@ -119,7 +119,7 @@ class _Worker:
         elif event in (Notice.DUMP, signal.SIGUSR1):
             dump(self._server, self._writer)
         elif event is Notice.RETIRE:
-            self._begin_end(lambda: self._server.retire(self._retire_timeout))
+            self._begin_end(self._retire)
         elif event is Notice.ORPHANED:
             self._writer.logger.warning("draining", cause="the supervisor has gone")
             if self._ending.is_set():
@@ -138,6 +138,11 @@ class _Worker:
             return
         self._end = end
         self._ending.set()
+
+    def _retire(self) -> list[str]:
+        self._server.stop_accepting()
+        self._channel.send(state="retiring")
+        return self._server.retire(self._retire_timeout)
 
     def _counters(self) -> Message:
         return {**counted(asdict(self._server.stats())), "log_dropped": self._writer.dropped}

@@ -12,7 +12,7 @@ import pytest
 
 from support import PATIENCE, ROOT
 
-# What changes what pytest prints: on a CI system it does not shorten the lines of its summary, so they repeat the errors.
+# What changes what pytest prints. On a CI system, the lines of its summary are not cut off, and repeat the errors.
 _CHANGES_OUTPUT = ("PYTEST_ADDOPTS", "PYTHONWARNINGS", "CI", "BUILD_NUMBER", "FORCE_COLOR", "PY_COLORS", "COLUMNS")
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]

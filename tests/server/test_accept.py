@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+import echoserver.net.listeners
 import echoserver.net.transport
 import echoserver.server
 import echoserver.serving.acceptor
@@ -65,7 +66,7 @@ def listeners(monkeypatch) -> list[Unreliable]:
             listener.sock = unreliable
         return opened
 
-    monkeypatch.setattr(echoserver.server, "listen_on_all", listen_unreliably)
+    monkeypatch.setattr(echoserver.net.listeners, "listen_on_all", listen_unreliably)
     return made
 
 

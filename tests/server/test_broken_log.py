@@ -86,9 +86,9 @@ def test_a_shortage_that_cannot_be_logged(mode, reported, monkeypatch):
 
     accept_really = Acceptor._accept
     monkeypatch.setattr(Acceptor, "_accept", accept)
-    with Server(ServerConfig(port=0, mode=mode), log=BrokenLog("cannot accept for now").logger) as server:
-        with Peer(server.address) as peer:
-            assert peer.swap(b"hello") == b"hello"
+    log = BrokenLog("cannot accept for now").logger
+    with Server(ServerConfig(port=0, mode=mode), log=log) as server, Peer(server.address) as peer:
+        assert peer.swap(b"hello") == b"hello"
     assert reported == ["the log is broken"]
 
 

@@ -97,11 +97,12 @@ class PollerAccepting:
         self._ended.wait(min(grace.remaining(), max(deadline.remaining(), _LEAST_SECONDS)))
         return []
 
-    def retire(self) -> None:
-        """Accept no more; see `Accepting`."""
+    def retire(self, grace: Deadline) -> None:
+        """Leave new peers to others; see `Accepting`."""
         self._acceptor.retire()
         if self.thread.ident is not None:
             self.nudge()
+            self._ended.wait(grace.timeout())
 
     def close(self) -> None:
         """Do nothing: the waker is the poller's."""
