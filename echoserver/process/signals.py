@@ -69,7 +69,7 @@ class EventInbox:
         self._events.put(event)
         try:
             self._waking.send(b"\0")
-        except BlockingIOError:  # full of bytes that wake it as well
+        except OSError:  # full of bytes that wake it as well; or closed, and nobody waits any more
             pass
 
     def wait(self, timeout: float | None) -> list[Event]:
