@@ -102,7 +102,7 @@ class Server:
         self._state_lock = RLock()
         self._started = False
         self._stopped = False
-        self._drain, self._retirement = Patience(self._registry), Patience(self._registry)
+        self._drain = Patience(self._registry)
 
     # -- start
 
@@ -212,41 +212,7 @@ class Server:
 
     # -- stop
 
-    def stop_accepting(self) -> None:
-        """Leave new peers to the other processes that listen on the same sockets; return when these are closed here."""
-        self._accepting.retire(Deadline(_GRACE_TO_END))
-
-    def retire(self, timeout: float) -> list[str]:
-        """Accept no more, and leave new peers to the other processes; stop when all connections have ended.
-
-        Open connections go on as they are, until each comes to its own end. Those that are left at the timeout get the
-        replies to what had arrived, and end as `retired`.
-
-        Parameters
-        ----------
-        timeout:
-            How long they may go on, in seconds. 0 waits without limit.
-
-        Returns
-        -------
-        list of str
-            The connections that had to be cut, as `id peer`.
-
-        """
-        self.stop_accepting()
-        self._registry.wait_empty(self._retirement.begin(timeout))
-        return self.stop(reason=CloseReason.RETIRED)
-
-    def end_retirement(self) -> None:
-        """Have the retirement that is under way wait no longer."""
-        self._retirement.end()
-
-    @property
-    def handler_name(self) -> str:
-        """The name of the handler."""
-        return self._factory.name
-
-    def stop(self, timeout: float | None = None, *, reason: CloseReason = CloseReason.DRAINED) -> list[str]:
+    def stop(self, timeout: float | None = None) -> list[str]:
         """Stop accepting, let each connection get the replies to what had arrived, and end everything that was started.
 
         Peers that wait in the kernel's queue are accepted first, as far as there are places, and answered like the
@@ -256,8 +222,6 @@ class Server:
         ----------
         timeout:
             How long connections may take, in seconds; by default the configured drain timeout. 0 waits without limit.
-        reason:
-            Why connections end that are still open.
 
         Returns
         -------
@@ -272,6 +236,10 @@ class Server:
             It is called from a handler, or from the log in a thread of the server: it would wait for its own thread.
 
         """
+        return self._stop(timeout, CloseReason.DRAINED)
+
+    def _stop(self, timeout: float | None, reason: CloseReason) -> list[str]:
+        """Do what `stop` says; the reason is that of connections that are still open."""
         if timeout is not None and not timeout >= 0:
             raise ValueError(f"{timeout!r} is refused: must be a number of seconds, 0 or more")
         thread = current_thread()

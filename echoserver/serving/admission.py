@@ -19,8 +19,7 @@ from echoserver.serving.hosts import HostLimit
 from echoserver.serving.registry import ConnectionRegistry
 
 if TYPE_CHECKING:  # loaded only where several processes share it
-    from echoserver.serving.board import Row
-    from echoserver.serving.shared_hosts import SharedHostLimit
+    from echoserver.serving.board import Row, SharedHostLimit, SharedPlaces
 
 T = TypeVar("T")
 
@@ -46,10 +45,12 @@ class Admission:
     ) -> None:
         self.metrics = metrics
         self.registry = registry
+        self.slots: BoundedSemaphore | SharedPlaces = BoundedSemaphore(config.max_connections)
+        """How many connections may be open. Bounded: one release too many is an error, and not an extra place."""
         self.shared = None if row is None else row.places()
         """The places of all processes, where there are several."""
-        self.slots = self.shared or BoundedSemaphore(config.max_connections)
-        """How many connections may be open. Bounded: one release too many is an error, and not an extra place."""
+        if self.shared is not None:
+            self.slots = self.shared
         per_host, trusted = config.max_connections_per_host, config.trusted
         self.hosts: HostLimit | SharedHostLimit | None = None
         if per_host:

@@ -16,20 +16,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from ipaddress import IPv4Network, IPv6Network
 from threading import Lock
-from typing import TYPE_CHECKING
 
 from echoserver.observe.metrics import COUNTERS, counters_of
-
-if TYPE_CHECKING:
-    from echoserver.serving.shared_hosts import SharedHostLimit
+from echoserver.serving.host_table import HOST_WORDS, HostTable, Key, key_of
+from echoserver.serving.hosts import contains
 
 _WORD = 8
 _FORMAT = 1
 # The words at the beginning: what follows them, and what holds for all processes.
 _VERSION, _ROWS, _HOSTS, _SALT, _LIMIT = range(5)
 _HEADER = 8
-HOST_WORDS = 3
-"""For each host of a process: the address in two words, and how many connections it has."""
 _LEAST_HOSTS = 1 << 16
 
 
@@ -51,8 +47,7 @@ class Board:
         self._words = memoryview(mmap.mmap(descriptor, 0)).cast("B").cast("Q")
         rows = self._words[_ROWS]
         self.host_count = self._words[_HOSTS]
-        self.salt = self._words[_SALT]
-        """Makes it hard to choose addresses that meet in the tables of hosts."""
+        self._salt = self._words[_SALT]
         columns = [self._words[_HEADER + rows * index : _HEADER + rows * (index + 1)] for index in range(3)]
         self._used, self.taken, self.waiting = columns
         self._counters_at = _HEADER + 3 * rows
@@ -116,10 +111,10 @@ class Board:
         start = self._counters_at + index * COUNTERS
         return self._words[start : start + COUNTERS]
 
-    def hosts(self, index: int) -> memoryview:
+    def hosts(self, index: int) -> HostTable:
         """Return the table of hosts in a row."""
         size = self.host_count * HOST_WORDS
-        return self._words[self._hosts_at + index * size : self._hosts_at + (index + 1) * size]
+        return HostTable(self._words[self._hosts_at + index * size : self._hosts_at + (index + 1) * size], self._salt)
 
     # -- the supervisor
 
@@ -179,8 +174,6 @@ class Row:
 
     def host_limit(self, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> SharedHostLimit:
         """Return the limit for each host, counted over all processes."""
-        from echoserver.serving.shared_hosts import SharedHostLimit  # it imports this module
-
         return SharedHostLimit(self, limit, trusted)
 
 
@@ -233,3 +226,52 @@ class SharedPlaces:
             board.taken[self._index] -= 1
         if any(board.waiting):
             os.eventfd_write(board.freed, 1)
+
+
+class SharedHostLimit:
+    """What `HostLimit` is for a single process.
+
+    Parameters
+    ----------
+    row:
+        The row of this process.
+    limit:
+        How many connections a host may have open at once, in all processes together.
+    trusted:
+        Networks whose hosts may have any number. They are counted all the same.
+
+    """
+
+    def __init__(self, row: Row, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
+        self._board = row.board
+        self._limit = limit
+        self._trusted = tuple(trusted)
+        self._own = row.board.hosts(row.index)
+        # Those of the other processes, made when they are first seen; guarded by the lock of the board.
+        self._tables = {row.index: self._own}
+
+    def enter(self, host: str) -> bool:
+        """Count a connection from an address, as `accept` returned it; return false, uncounted, if there are enough."""
+        key = key_of(host)
+        with self._board.locked():
+            if self._count(key) < self._limit:
+                self._own.add(key)
+                return True
+        if not contains(self._trusted, host):
+            return False
+        with self._board.locked():
+            self._own.add(key)
+        return True
+
+    def leave(self, host: str) -> None:
+        """Undo what `enter` counted."""
+        with self._board.locked():
+            self._own.remove(key_of(host))
+
+    def _count(self, key: Key) -> int:
+        total = 0
+        for index in self._board.used():
+            if index not in self._tables:
+                self._tables[index] = self._board.hosts(index)
+            total += self._tables[index].count(key)
+        return total

@@ -15,10 +15,10 @@ from echoserver.process.run import dump
 from echoserver.process.shortage import shortage_as_error
 from echoserver.process.signals import Event, EventInbox, Notice, signals_as_events
 from echoserver.process.uncaught import IgnoredError, uncaught_errors_to
-from echoserver.server import Server
 from echoserver.serving.board import Row
 from echoserver.serving.interpreter import take_charge_of_threads
 from echoserver.supervisor.channel import Channel, Message, counted
+from echoserver.supervisor.retiring import RetiringServer
 from echoserver.supervisor.title import set_title
 
 _STANDARD_ERROR = 2
@@ -58,7 +58,7 @@ def work(post: Post, channel: Channel) -> int:
     try:
         take_charge_of_threads()
         with shortage_as_error():
-            server = Server(config, log=writer.logger, listeners=post.listeners, row=post.row)
+            server = RetiringServer(config, writer.logger, post.listeners, post.row)
         channel.send(state="prepared", handler=server.handler_name)
         with (
             signals_as_events(signal.SIGTERM, signal.SIGUSR1) as inbox,
@@ -80,7 +80,7 @@ def _refuse(channel: Channel, error: EchoServerError) -> int:
 class _Worker:
     """Two threads beside the main thread: one hears the supervisor, the other ends the server when it is time to."""
 
-    def __init__(self, server: Server, writer: LogWriter, inbox: EventInbox, channel: Channel) -> None:
+    def __init__(self, server: RetiringServer, writer: LogWriter, inbox: EventInbox, channel: Channel) -> None:
         self._server = server
         self._writer = writer
         self._inbox = inbox

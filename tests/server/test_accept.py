@@ -14,7 +14,6 @@ import pytest
 
 import echoserver.net.listeners
 import echoserver.net.transport
-import echoserver.server
 import echoserver.serving.acceptor
 from echoserver import Server
 from echoserver.errors import BindError

@@ -48,8 +48,7 @@ class Poller:
         self._ready = ready
         self._lifecycle = lifecycle
         self._affinity = affinity
-        self.stopping = Event()
-        """Set when the workers mode stops: replace no worker, wait for no place on the queue."""
+        self.stopping = Event()  # set when the workers mode stops: replace no worker, wait for no place on the queue
         self.events = self.rounds = 0
         """How many this thread has served itself, and how often it was woken; written by this thread alone."""
         self._arrivals: SimpleQueue[Connection] = SimpleQueue()

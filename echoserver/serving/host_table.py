@@ -1,16 +1,15 @@
-"""The limit for each host, counted over all processes that share a board."""
+"""How many connections each host has, in memory that processes share."""
 
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
-from ipaddress import IPv4Network, IPv6Network
 
-from echoserver.serving.board import HOST_WORDS, Board, Row
-from echoserver.serving.hosts import contains, plain
+from echoserver.serving.hosts import plain
 
 _MAPPED = bytes(10) + b"\xff\xff"
 _WORD = 8
+HOST_WORDS = 3
+"""For each host: the address in two words, and how many connections it has."""
 _PRIME = (1 << 61) - 1
 
 Key = tuple[int, int]
@@ -21,12 +20,20 @@ class HostTable:
 
     Its own process writes to it, under the lock of the board, and the others read it under the same lock. What a
     process leaves behind that dies while it writes is of no use and does no harm until its row is cleared.
+
+    Parameters
+    ----------
+    words:
+        The memory: `HOST_WORDS` words for each entry.
+    salt:
+        Makes it hard to choose addresses that meet.
+
     """
 
-    def __init__(self, board: Board, index: int) -> None:
-        self._words = board.hosts(index)
-        self._size = board.host_count
-        self._salt = board.salt
+    def __init__(self, words: memoryview[int], salt: int) -> None:
+        self._words = words
+        self._size = len(words) // HOST_WORDS
+        self._salt = salt
 
     def count(self, key: Key) -> int:
         """Return how many connections a host has."""
@@ -63,55 +70,6 @@ class HostTable:
         while words[HOST_WORDS * at + 2] and (words[HOST_WORDS * at], words[HOST_WORDS * at + 1]) != key:
             at = (at + 1) % self._size
         return at
-
-
-class SharedHostLimit:
-    """What `HostLimit` is for a single process.
-
-    Parameters
-    ----------
-    row:
-        The row of this process.
-    limit:
-        How many connections a host may have open at once, in all processes together.
-    trusted:
-        Networks whose hosts may have any number. They are counted all the same.
-
-    """
-
-    def __init__(self, row: Row, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._board = row.board
-        self._limit = limit
-        self._trusted = tuple(trusted)
-        self._own = HostTable(row.board, row.index)
-        # Those of the other processes, made when they are first seen; guarded by the lock of the board.
-        self._tables = {row.index: self._own}
-
-    def enter(self, host: str) -> bool:
-        """Count a connection from an address, as `accept` returned it; return false, uncounted, if there are enough."""
-        key = key_of(host)
-        with self._board.locked():
-            if self._count(key) < self._limit:
-                self._own.add(key)
-                return True
-        if not contains(self._trusted, host):
-            return False
-        with self._board.locked():
-            self._own.add(key)
-        return True
-
-    def leave(self, host: str) -> None:
-        """Undo what `enter` counted."""
-        with self._board.locked():
-            self._own.remove(key_of(host))
-
-    def _count(self, key: Key) -> int:
-        total = 0
-        for index in self._board.used():
-            if index not in self._tables:
-                self._tables[index] = HostTable(self._board, index)
-            total += self._tables[index].count(key)
-        return total
 
 
 def key_of(host: str) -> Key:
