@@ -14,7 +14,8 @@ from echoserver.supervisor.channel import Channel, Message
 # A process that lives for less than this after it began to serve has died at once.
 _SETTLED_SECONDS = 0.3
 _FIRST_DELAY = 0.1
-_LONGEST_DELAY = 10.0
+# One that could serve is back within a second all the same, whoever kills it; one that can't costs more than it gives.
+_LONGEST_DELAY_SERVED, _LONGEST_DELAY = 0.8, 10.0
 _TRIES = 5
 
 
@@ -122,13 +123,15 @@ class Generation:
         """
         self.cause = cause
         now = monotonic()
+        longest = _LONGEST_DELAY_SERVED
         if process.served_since is None:
             self._never_served += 1
+            longest = _LONGEST_DELAY
         if process.served_since is not None and now - process.served_since >= _SETTLED_SECONDS:
             self._deaths_at_once = 0
             delay = 0.0
         else:
-            delay = min(_FIRST_DELAY * 2**self._deaths_at_once, _LONGEST_DELAY)
+            delay = min(_FIRST_DELAY * 2**self._deaths_at_once, longest)
             self._deaths_at_once = min(self._deaths_at_once + 1, _TRIES * 2)
         self.due.append(now + delay)
         return delay
