@@ -35,6 +35,7 @@ from echoserver.serving.limits import Limits
 from echoserver.serving.modes import make_accepting, make_mode, serves_inline
 from echoserver.serving.pulse import Pulse
 from echoserver.serving.registry import ConnectionRegistry
+from echoserver.serving.reloading import Reloading
 from echoserver.serving.stopping import Patience
 
 if TYPE_CHECKING:  # loaded only where several processes share it
@@ -76,28 +77,28 @@ class Server:
         listeners: Sequence[socket.socket | Listener] | None = None,
         row: Row | None = None,
     ) -> None:
-        self.config = config or ServerConfig()
+        config = config or ServerConfig()
         self._row = row
         self._log = log or _library_logger()
         self._listeners = Listeners(listeners)
-        self._factory = find_handler(self.config.handler, self.config.handler_options)
-        inline = serves_inline(self.config, self._factory)
-        self._pipes = PipePool() if self._factory.unchanged and can_splice() else None
+        factory = find_handler(config.handler, config.handler_options)
+        inline = serves_inline(config, factory)
+        self._pipes = PipePool() if can_splice() else None
         self._metrics = Metrics(None if row is None else row.counters)
         self._registry = ConnectionRegistry()
-        recipe = Recipe(self._factory, self._pipes, self.config, self._metrics)
+        recipe = Recipe(factory, self._pipes, config, self._metrics)
         self._lifecycle = Lifecycle(recipe, self._metrics, self._log)
-        self._affinity = Affinity(self.config.cores, lock_bound=not self._factory.blocking and not inline)
-        self._mode = self._lifecycle.mode = make_mode(
-            self.config, self._lifecycle, self._affinity, self._log, inline=inline
-        )
-        self._renewal = recipe.openings.renewal(self._metrics, self._log)
-        self._janitor = Janitor(self._registry, Limits.of(self.config), self._lifecycle, self._maintain)
-        self._admission = Admission(self.config, self._metrics, self._registry, row)
+        self._affinity = Affinity(config.cores, lock_bound=not factory.blocking and not inline)
+        self._mode = self._lifecycle.mode = make_mode(config, self._lifecycle, self._affinity, self._log, inline=inline)
+        self._janitor = Janitor(self._registry, Limits.of(config), self._lifecycle, self._maintain)
+        self._admission = Admission(config, self._metrics, self._registry, row)
         exclusively = self._listeners.were_given and can_share()
-        acceptor = Acceptor(self.config, self._admission, self._lifecycle, self._log, exclusively=exclusively)
+        acceptor = Acceptor(config, self._admission, self._lifecycle, self._log, exclusively=exclusively)
         self._accepting = make_accepting(self._mode, acceptor, self._admission, self._lifecycle, self._affinity)
         self._pulse = Pulse([self._accepting, self._janitor, *self._mode.beating])
+        self._reloading = Reloading(
+            config, self._lifecycle, self._janitor, self._admission, self._accepting, self._metrics, self._log
+        )
         # Guards the change from one state of life to the next; re-entrant, since `start` calls `stop` if it fails.
         self._state_lock = RLock()
         self._started = False
@@ -132,7 +133,7 @@ class Server:
             except BaseException:
                 self.stop(_GRACE_AFTER_FAILED_START)
                 raise
-        facts: dict[str, object] = {"handler": self._factory.name, "mode": self.config.mode}
+        facts: dict[str, object] = {"handler": self._lifecycle.recipe.factory.name, "mode": self.config.mode}
         if self._affinity.core is not None:
             facts["core"] = self._affinity.core
         for listener in listeners if self._row is None else ():
@@ -140,6 +141,11 @@ class Server:
         self._lifecycle.announce()
 
     # -- while it runs
+
+    @property
+    def config(self) -> ServerConfig:
+        """How it behaves; another one after a reload."""
+        return self._reloading.config
 
     @property
     def address(self) -> tuple[str, int]:
@@ -179,26 +185,29 @@ class Server:
             reason = getattr(failure, "strerror", None) or repr(failure)
             raise BindError(f"cannot go on serving: {reason}") from failure
 
-    def reload(self) -> list[str]:
-        """Read the certificate, its key and the authorities for clients again; open connections go on as they began.
+    def reload(self, config: ServerConfig | None = None) -> list[str]:
+        """Do as another configuration says, and read the files that it names.
 
-        A server with TLS also does so by itself when these files change.
+        New connections get the new handler, faults, certificates and rates. Time limits hold for those that are open,
+        too; otherwise they go on as they began. A server with TLS also reads its certificates when their files change.
+
+        Parameters
+        ----------
+        config:
+            The configuration; by default the one in use, of which only the certificates are read again.
 
         Returns
         -------
         list of str
-            What was read: `certificates`, or nothing without TLS.
+            The names of the options that have changed; `certificates` if that is all that was read.
 
         Raises
         ------
         ConfigError
-            A file can't be used. It has been logged, and nothing has changed.
+            Something is refused, or can't change while the server runs. That has been logged, and nothing has changed.
 
         """
-        if self._renewal is None:
-            return []
-        self._renewal.reload()
-        return ["certificates"]
+        return self._reloading.reload(config)
 
     def stuck(self) -> list[str]:
         """Return the names of the threads that have not gone round since the last call; for one thread, a watchdog."""
@@ -207,8 +216,7 @@ class Server:
     def _maintain(self) -> None:
         """Put the serving threads in order, and look at the certificates; called by the janitor."""
         self._mode.maintain()
-        if self._renewal is not None:
-            self._renewal.look()
+        self._reloading.look()
 
     # -- stop
 

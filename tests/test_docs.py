@@ -120,6 +120,11 @@ def test_the_table_of_options_matches_the_declarations():
         assert help_text == option.help.replace("|", r"\|")
 
 
+def test_the_page_names_the_options_that_cannot_change():
+    sentence = OPERATION.partition("and are refused by name: ")[2].partition(". A handler")[0]
+    assert set(re.findall(r"`(\w+)`", sentence)) == {name for name, option in options() if option.fixed}
+
+
 def test_the_table_of_counters_matches_the_snapshot():
     counters = [field.name for field in dataclasses.fields(Snapshot) if field.name != "workers"]
     assert list(rows(OPERATION, "Counter")) == [*counters, "log_dropped"]

@@ -30,9 +30,9 @@ _LOG_CLOSE_SECONDS = 1.0
 def command(**given: Given) -> None:
     """Serve until SIGTERM or SIGINT, then let open connections get their replies. A second signal cuts them.
 
-    SIGHUP reads the certificates again. SIGUSR1 logs the counters, the connections and the threads. Each option can
-    also be set in the environment (ECHOSERVER_PORT and so on) or in a TOML file; flags override the environment, which
-    overrides the file.
+    SIGHUP reads the configuration and the certificates again. SIGUSR1 logs the counters, the connections and the
+    threads. Each option can also be set in the environment (ECHOSERVER_PORT and so on) or in a TOML file; flags
+    override the environment, which overrides the file.
     """
     loaded = load(given)
     if loaded.config.processes != 1:
@@ -55,7 +55,7 @@ def command(**given: Given) -> None:
             with shortage_as_error():
                 server.start()
             forget_descriptors(os.environ)
-            run(server, writer, inbox, manager)
+            run(server, writer, inbox, manager, lambda: load(given))
     except ConfigError as error:
         raise loaded.locate(error) from None
     finally:

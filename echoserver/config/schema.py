@@ -80,6 +80,25 @@ class ServerConfig(Reporting, Faulting, Limiting, Scaling, Handling, Listening):
         """Whether connections meet faults on purpose."""
         return bool(self.fault or self.fault_file or self.fault_ticket)
 
+    def refuse_fixed(self, after: ServerConfig) -> None:
+        """Refuse a configuration to follow this one in a server that runs, if it changes what can't be changed there.
+
+        Raises
+        ------
+        ConfigError
+            It does. The message names the option.
+
+        """
+        for name, option in options():
+            now, wanted = getattr(self, name), getattr(after, name)
+            if option.fixed and now != wanted:
+                shown = " to ".join(str(option.kind.show(value)) or "none" for value in (now, wanted))
+                raise ConfigError(f"can't change from {shown} while the server runs; restart it", key=name)
+
+    def changed(self, after: ServerConfig) -> list[str]:
+        """Return the names of the options that differ."""
+        return [name for name, _ in options() if getattr(self, name) != getattr(after, name)]
+
     def fault_plan(self) -> Plan | None:
         """Return what the connections of a server meet on purpose; `None` without rules.
 

@@ -244,6 +244,8 @@ class Option(Generic[T]):
     kind: Kind[T]
     help: str
     why: str
+    fixed: bool = False
+    """Whether a server that runs keeps the value that it was started with."""
 
 
 def problem_of(value: object, error: ValueError) -> str:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import sys
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, cast
@@ -49,7 +50,7 @@ class _FunctionHandler(Handler):
         self.feed = function  # type: ignore[assignment,method-assign]
 
 
-def find_handler(spec: HandlerSpec, options: Mapping[str, object]) -> HandlerFactory:
+def find_handler(spec: HandlerSpec, options: Mapping[str, object], *, anew: bool = False) -> HandlerFactory:
     """Return the factory of the handler that `spec` names.
 
     One handler is made and dropped, to find out before anything is bound whether it accepts its options.
@@ -60,6 +61,9 @@ def find_handler(spec: HandlerSpec, options: Mapping[str, object]) -> HandlerFac
         The handler, or how it is named.
     options:
         The values of its options, by name.
+    anew:
+        Whether to load the module of the handler again, which may have changed. Handlers that are in use keep the code
+        that they have.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def find_handler(spec: HandlerSpec, options: Mapping[str, object]) -> HandlerFac
         There is no such handler, or it refuses its options.
 
     """
-    target, name = _load(spec), spec if isinstance(spec, str) else _name_of(spec)
+    target, name = _load(spec, anew=anew), spec if isinstance(spec, str) else _name_of(spec)
     values = check_options(name, describe_options(target), options)
     construct = _constructor(target, values)
     try:
@@ -119,15 +123,15 @@ def _set_peer(handler: Handler, peer: Peer) -> None:
     object.__setattr__(handler, "peer", peer)
 
 
-def _load(spec: HandlerSpec) -> Callable[..., object]:
+def _load(spec: HandlerSpec, *, anew: bool = False) -> Callable[..., object]:
     if not isinstance(spec, str):
         target: object = spec
     elif spec in BUILT_IN:
         target = _import(BUILT_IN[spec])
     elif ":" in spec:
-        target = _import(spec)
+        target = _import(spec, anew=anew)
     else:
-        target = _load_entry_point(spec)
+        target = _load_entry_point(spec, anew=anew)
     if inspect.isclass(target):
         if not issubclass(target, Handler):
             raise ConfigError(f"{spec}: the class {target.__name__} does not derive from Handler", key="handler")
@@ -146,21 +150,27 @@ def _installed() -> dict[str, EntryPoint]:
     return {point.name: point for point in entry_points(group=ENTRY_POINT_GROUP)}
 
 
-def _load_entry_point(name: str) -> object:
+def _load_entry_point(name: str, *, anew: bool) -> object:
     points = _installed()
     if name not in points:
         known = ", ".join(sorted({*BUILT_IN, *points}))
         raise ConfigError(f"no handler {name!r}: there are {known}; or give package.module:attribute", key="handler")
-    return _import(f"{points[name].module}:{points[name].attr}")
+    return _import(f"{points[name].module}:{points[name].attr}", anew=anew)
 
 
-def _import(path: str) -> object:
+def _import(path: str, *, anew: bool = False) -> object:
     module_name, _, attribute = path.partition(":")
+    # Not `importlib.reload`, which would change the code of the handlers that are in use.
+    before = sys.modules.pop(module_name, None) if anew else None
+    if anew:
+        importlib.invalidate_caches()
     try:
         target: object = importlib.import_module(module_name)
         for part in attribute.split("."):
             target = getattr(target, part)
     except BaseException as error:
+        if before is not None:
+            sys.modules[module_name] = before
         if isinstance(error, KeyboardInterrupt):
             raise
         raise ConfigError(f"can't load {path}: {_one_line(error)}", key="handler") from error

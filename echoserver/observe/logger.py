@@ -39,7 +39,11 @@ class LevelLogger:
 
     def __init__(self, level: str, emit: Callable[[str, dict[str, Any]], object]) -> None:
         self._emit = emit
-        self._passed = frozenset(LEVELS[LEVELS.index(level) :])
+        self.set_level(level)
+
+    def set_level(self, level: str) -> None:
+        """Pass on events from another level upwards; from any thread."""
+        self._passed = frozenset(LEVELS[LEVELS.index(level) :])  # replaced as a whole
 
     def debug(self, event: str, /, **fields: object) -> None:
         """See `Logger.debug`."""

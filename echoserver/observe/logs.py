@@ -71,6 +71,11 @@ class LogWriter:
         self._thread = Thread(target=self._write_all, name="log-writer", daemon=True)
         self._thread.start()
 
+    def set_level(self, level: str) -> None:
+        """Write events from another level upwards; from any thread."""
+        self.logger.set_level(level)
+        self.patient_logger.set_level(level)
+
     @property
     def dropped(self) -> int:
         """How many lines were lost so far, because the queue was full or writing failed."""

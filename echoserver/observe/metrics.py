@@ -100,9 +100,9 @@ class Snapshot:
     faults: Mapping[str, int] | None = None
     """How many faults have happened, by kind; `None` without rules for any."""
     reloads: int = 0
-    """How often certificates were read again."""
+    """How often the configuration or certificates were read again."""
     failed_reloads: int = 0
-    """How often they could not be, and the earlier ones stayed in use."""
+    """How often they were refused, and the earlier ones stayed in use."""
     workers: WorkerSnapshot | None = None
     """The counters of workers mode; `None` in threads mode."""
 
@@ -212,7 +212,7 @@ class Metrics:
     def count_faults(self, kinds: Iterable[str]) -> None:
         """Have faults of these kinds counted."""
         with self._gate:
-            self._faults = dict.fromkeys(kinds, 0)
+            self._faults = dict.fromkeys(kinds, 0) | (self._faults or {})
 
     def fault(self, kind: str) -> None:
         """Count a fault."""
@@ -221,12 +221,12 @@ class Metrics:
                 self._faults[kind] += 1
 
     def reloaded(self) -> None:
-        """Count that certificates were read again."""
+        """Count that the configuration or certificates were read again."""
         with self._gate:
             self._reloads += 1
 
     def reload_failed(self) -> None:
-        """Count that certificates could not be read again."""
+        """Count that they were refused."""
         with self._gate:
             self._failed_reloads += 1
 

@@ -5,14 +5,17 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from collections.abc import Callable
 from dataclasses import asdict
 from time import monotonic, monotonic_ns
 from typing import Any
 
 from echoserver.clock import Deadline
+from echoserver.config import LoadedConfig, ServerConfig
 from echoserver.errors import ConfigError, EchoServerError
 from echoserver.observe.logs import LogWriter
 from echoserver.observe.metrics import ConnectionState
+from echoserver.process.descriptors import make_room
 from echoserver.process.notify import ServiceManager
 from echoserver.process.orphans import reap_orphans
 from echoserver.process.shortage import shortage_as_error
@@ -22,11 +25,13 @@ from echoserver.process.uncaught import IgnoredError
 from echoserver.process.watchdog import Watchdog
 from echoserver.server import Server
 
+Load = Callable[[], LoadedConfig]
+
 # What ends the process. SIGHUP does so where the terminal has gone.
 _ENDING = (*STOP_SIGNALS, signal.SIGHUP)
 
 
-def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceManager) -> None:
+def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceManager, load: Load) -> None:
     """Act on signals until the server has stopped.
 
     Parameters
@@ -39,6 +44,8 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
         Where signals arrive as events.
     manager:
         Is told when the server is ready, and when it begins to stop.
+    load:
+        Reads the configuration again.
 
     Raises
     ------
@@ -64,7 +71,9 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
         for event in inbox.wait(watchdog.timeout(next_stats.timeout())):
             drained = drained or event is Notice.DRAINED
             if event == signal.SIGHUP and not terminal.has_gone():
-                _reload(server, writer, helpers, manager)
+                if not helpers.draining:
+                    _reload(server, writer, manager, load)
+                    next_stats = Deadline(server.config.stats_interval)
             elif _act(event, server, writer, helpers):
                 manager.tell(STOPPING="1", STATUS=f"draining {len(server.connections())} connections")
         watchdog.look(server.stuck)
@@ -162,19 +171,29 @@ def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> 
     return False
 
 
-def _reload(server: Server, writer: LogWriter, helpers: _Helpers, manager: ServiceManager) -> None:
+def _reload(server: Server, writer: LogWriter, manager: ServiceManager, load: Load) -> None:
     """Read again what may have changed, and tell the service manager when that is done, whether it worked or not."""
-    if helpers.draining:
-        return
     # The clock of systemd's own time stamps, which it needs to know this reload from an earlier one.
     manager.tell(RELOADING="1", MONOTONIC_USEC=str(monotonic_ns() // 1000))
     status = _status(server)
     try:
-        if not server.reload():
-            writer.logger.info("nothing to reload")
-    except ConfigError as error:  # the server has logged it
+        config = _loaded(load, writer)
+        server.reload(config)
+        writer.set_level(config.log_level)
+    except ConfigError as error:  # it has been logged
         status = f"{status}; not reloaded: {error}"
     manager.tell(READY="1", STATUS=status)
+
+
+def _loaded(load: Load, writer: LogWriter) -> ServerConfig:
+    """Return what the files say now, with room for as many connections. Logs what is refused."""
+    try:
+        config = load().config
+        make_room(config.max_connections)
+    except ConfigError as error:
+        writer.logger.warning("not reloaded", reason=str(error))
+        raise
+    return config
 
 
 def _status(server: Server) -> str:

@@ -27,6 +27,10 @@ class Accepting(Protocol):
     """What runs an acceptor."""
 
     @property
+    def acceptor(self) -> Acceptor:
+        """The acceptor."""
+
+    @property
     def thread(self) -> Thread:
         """The thread that accepts."""
 
@@ -133,7 +137,7 @@ class AcceptorThread:
     """
 
     def __init__(self, acceptor: Acceptor, admission: Admission, lifecycle: Lifecycle, affinity: Affinity) -> None:
-        self._acceptor = acceptor
+        self.acceptor = acceptor
         self._admission = admission
         self._lifecycle = lifecycle
         self._affinity = affinity
@@ -153,10 +157,10 @@ class AcceptorThread:
                 undo.callback(listener.close)
             self._waker = self._admission.waker = Waker()
             undo.callback(self._waker.close)
-            self._selector = _ExclusiveSelector() if self._acceptor.exclusively else _Selector()
+            self._selector = _ExclusiveSelector() if self.acceptor.exclusively else _Selector()
             undo.callback(self._selector.close)
             self._selector.register(self._waker.fileno(), exclusively=False)
-            self._acceptor.adopt(listeners, self)
+            self.acceptor.adopt(listeners, self)
             undo.pop_all()
         self._adopted = True
 
@@ -174,7 +178,7 @@ class AcceptorThread:
 
     def stop(self, deadline: Deadline, grace: Deadline) -> list[Thread]:
         """Accept what waits, and end the thread; see `Accepting`."""
-        self._acceptor.stop(deadline)
+        self.acceptor.stop(deadline)
         if self.thread.ident is None:  # it was never started, because something else failed to
             self._close_listeners()
             return []
@@ -184,7 +188,7 @@ class AcceptorThread:
 
     def retire(self, grace: Deadline) -> None:
         """Leave new peers to others; see `Accepting`."""
-        self._acceptor.retire()
+        self.acceptor.retire()
         if self.thread.ident is not None:
             self._waker.wake()
             self.thread.join(grace.timeout())
@@ -200,15 +204,15 @@ class AcceptorThread:
         try:
             self._affinity.pin()
             waker = self._waker.fileno()
-            while not self._acceptor.stopping:
-                for descriptor in self._selector.select(self._acceptor.pause()):
+            while not self.acceptor.stopping:
+                for descriptor in self._selector.select(self.acceptor.pause()):
                     if descriptor == waker:
                         self.rounds += 1
                         self._waker.clear()
                     else:
-                        self._acceptor.accept_from(descriptor)
-                self._acceptor.resume()
-            self._acceptor.accept_waiting()
+                        self.acceptor.accept_from(descriptor)
+                self.acceptor.resume()
+            self.acceptor.accept_waiting()
         except BaseException as error:  # noqa: BLE001 - whatever it is, a server that accepts nothing must say so
             self._lifecycle.fail(error)
         finally:
@@ -216,5 +220,5 @@ class AcceptorThread:
 
     def _close_listeners(self) -> None:
         if self._adopted:
-            self._acceptor.close()
+            self.acceptor.close()
             self._selector.close()

@@ -99,6 +99,10 @@ class Acceptor:
         """Whether it is to stop."""
         return self._stopping.is_set()
 
+    def use(self, config: ServerConfig) -> None:
+        """Do as another configuration says with peers for which there is no place; from any thread."""
+        self._config = config
+
     def stop(self, deadline: Deadline) -> None:
         """Have it accept what waits in the kernel's queue, and no more. Wake the accepting thread after this.
 

@@ -8,7 +8,6 @@ and its `release` gives all of that back. Nothing else does.
 from __future__ import annotations
 
 from collections.abc import Callable
-from threading import BoundedSemaphore
 from typing import TYPE_CHECKING, TypeVar
 
 from echoserver.config import ServerConfig
@@ -16,6 +15,7 @@ from echoserver.net.waker import Waker
 from echoserver.observe.metrics import CloseReason, Metrics
 from echoserver.serving.connection import Connection
 from echoserver.serving.hosts import HostLimit
+from echoserver.serving.places import Places
 from echoserver.serving.registry import ConnectionRegistry
 
 if TYPE_CHECKING:  # loaded only where several processes share it
@@ -45,12 +45,12 @@ class Admission:
     ) -> None:
         self.metrics = metrics
         self.registry = registry
-        self.slots: BoundedSemaphore | SharedPlaces = BoundedSemaphore(config.max_connections)
-        """How many connections may be open. Bounded: one release too many is an error, and not an extra place."""
+        self.places: Places | SharedPlaces = Places(config.max_connections)
+        """How many connections may be open."""
         self.shared = None if row is None else row.places()
         """The places of all processes, where there are several."""
         if self.shared is not None:
-            self.slots = self.shared
+            self.places = self.shared
         per_host, trusted = config.max_connections_per_host, config.trusted
         self.hosts: HostLimit | SharedHostLimit | None = None
         if per_host:
@@ -60,14 +60,28 @@ class Admission:
         self.place_wanted = False
         """Whether the acceptor waits for a place; written by the acceptor, see `Acceptor._wait_for_place`."""
 
+    def change(self, config: ServerConfig) -> None:
+        """Let as many be open as another configuration says. Connections that are open stay open.
+
+        Where hosts had no limit before, those that are open by now don't count against it.
+        """
+        if isinstance(self.places, Places):
+            self.places.resize(config.max_connections)
+        if isinstance(self.hosts, HostLimit):
+            self.hosts.change(config.max_connections_per_host, config.trusted)
+        elif config.max_connections_per_host:
+            self.hosts = HostLimit(config.max_connections_per_host, config.trusted)
+        if self.place_wanted and self.waker is not None:
+            self.waker.wake()
+
     def take_place(self) -> Lease | None:
         """Return a lease with one place, or `None` where there is none."""
-        if not self.slots.acquire(blocking=False):
+        if not self.places.acquire(blocking=False):
             return None
         try:
             return Lease(self)
         except BaseException:  # no memory
-            self.slots.release()
+            self.places.release()
             raise
 
 
@@ -145,7 +159,7 @@ class Lease:
             if connection is not None:
                 insist(lambda: admission.registry.remove(connection))
         finally:
-            admission.slots.release()
+            admission.places.release()
             if admission.place_wanted and admission.waker is not None:
                 admission.waker.wake()
 

@@ -44,7 +44,8 @@ class Board:
     def __init__(self, descriptor: int, freed: int) -> None:
         self.descriptor = descriptor
         self.freed = freed
-        self._words = memoryview(mmap.mmap(descriptor, 0)).cast("B").cast("Q")
+        self._map = mmap.mmap(descriptor, 0)
+        self._words = memoryview(self._map).cast("B").cast("Q")
         rows = self._words[_ROWS]
         self.host_count = self._words[_HOSTS]
         self._salt = self._words[_SALT]
@@ -58,7 +59,7 @@ class Board:
         """The part of the lock that keeps the threads of this process apart, and guards what they write to its row."""
 
     @classmethod
-    def new(cls, rows: int, limit: int) -> Board:
+    def new(cls, rows: int, limit: int, *, least_hosts: int = _LEAST_HOSTS) -> Board:
         """Make a board.
 
         Parameters
@@ -67,10 +68,12 @@ class Board:
             How many processes there may be at once.
         limit:
             How many connections may be open, in all processes together.
+        least_hosts:
+            How many entries a table of hosts has at least.
 
         """
         # Twice as many as there can be hosts, so that a search is short. Memory is used only for what is written to.
-        hosts = max(_LEAST_HOSTS, 1 << (2 * limit - 1).bit_length())
+        hosts = max(least_hosts, 1 << (2 * limit - 1).bit_length())
         descriptor = os.memfd_create("echoserver")
         os.ftruncate(descriptor, _WORD * (_HEADER + rows * (3 + COUNTERS + hosts * HOST_WORDS)))
         header = [_FORMAT, rows, hosts, int.from_bytes(os.urandom(_WORD)) | 1, limit]
@@ -86,6 +89,11 @@ class Board:
     def limit(self, limit: int) -> None:
         self._words[_LIMIT] = limit
         os.eventfd_write(self.freed, 1)
+
+    def close(self) -> None:
+        """Close the descriptors. The memory goes with the last process that has it."""
+        os.close(self.descriptor)
+        os.close(self.freed)
 
     @property
     def most_connections(self) -> int:

@@ -23,22 +23,26 @@ class HostLimit:
     """
 
     def __init__(self, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
-        self._limit = limit
-        self._trusted = tuple(trusted)
+        self._rule = limit, tuple(trusted)  # replaced as a whole
         # Guards the counts: the acceptor calls `enter`, or the serving thread where a proxy names the host, and the
         # thread that ends a connection calls `leave`.
         self._lock = Lock()
         self._open: Counter[str] = Counter()
 
+    def change(self, limit: int, trusted: Sequence[IPv4Network | IPv6Network]) -> None:
+        """Change the limit; 0 is none. A host that has more by now keeps them."""
+        self._rule = limit, tuple(trusted)
+
     def enter(self, host: str) -> bool:
         """Count a connection from an address, as `accept` returned it; return false, uncounted, if there are enough."""
         key = plain(host)
+        limit, trusted = self._rule
         with self._lock:
-            if self._open[key] < self._limit:
+            if not limit or self._open[key] < limit:
                 self._open[key] += 1
                 return True
         # Outside the lock: there were enough at the time of the look, and a trusted host is counted in any case.
-        if not contains(self._trusted, host):
+        if not contains(trusted, host):
             return False
         with self._lock:
             self._open[key] += 1

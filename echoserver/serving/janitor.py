@@ -55,6 +55,11 @@ class Janitor:
         """How often the thread has looked; its own. See `pulse.py`."""
         self.thread = Thread(target=self._run, name="janitor", daemon=True)
 
+    def use(self, limits: Limits) -> None:
+        """Judge by other limits from the next look on, the connections that are open as well."""
+        self._limits.change(limits)
+        self._look_interval = limits.look_interval
+
     def start(self) -> None:
         """Start the thread."""
         self.thread.start()

@@ -49,7 +49,7 @@ class Recipe:
     factory:
         Makes their handlers.
     pipes:
-        Where they borrow pipes for bulk data; `None` copies all of it.
+        Where they borrow pipes for bulk data that the handler returns unchanged; `None` copies all of it.
     config:
         How each is served, how fast it may receive, what it goes through before its handler is made, and which faults
         it meets.
@@ -60,7 +60,9 @@ class Recipe:
 
     def __init__(self, factory: HandlerFactory, pipes: PipePool | None, config: ServerConfig, metrics: Metrics) -> None:
         self.factory = factory
-        self._pipes = pipes
+        self._pool = pipes
+        self._pipes = pipes if factory.unchanged else None
+        self._metrics = metrics
         self._rate, self._burst = config.rate_limit, config.rate_burst
         self.openings = Openings(config)
         """What each goes through before its handler is made."""
@@ -70,6 +72,10 @@ class Recipe:
         plan = config.fault_plan()
         if plan is not None:
             self.faults = import_module("echoserver.serving.faulty").Faults(plan, metrics)
+
+    def following(self, factory: HandlerFactory, config: ServerConfig) -> Recipe:
+        """Return the recipe that another configuration asks for. The errors are those of making one."""
+        return Recipe(factory, self._pool, config, self._metrics)
 
     def make(self, number: int, sock: socket.socket, address: object, listener: Listener, lease: Lease) -> Connection:
         """Return a new connection."""
@@ -104,7 +110,8 @@ class Lifecycle:
     """
 
     def __init__(self, recipe: Recipe, metrics: Metrics, log: Logger) -> None:
-        self._recipe = recipe
+        self.recipe = recipe
+        """What new connections are made of; replaced as a whole."""
         self._metrics = metrics
         self._log = log
         self.mode: Mode | None = None
@@ -118,10 +125,15 @@ class Lifecycle:
         self._number = 0  # of the last connection; the acceptor thread's own
         self._warn_unserved = Throttle(1.0)  # likewise
 
+    def use(self, recipe: Recipe) -> None:
+        """Make connections of another recipe from now on. Those that are open stay as they are."""
+        self.recipe = recipe
+        self.announce()
+
     def announce(self) -> None:
         """Log what connections meet on purpose."""
-        if self._recipe.faults is not None:
-            self._recipe.faults.announce(self._log)
+        if self.recipe.faults is not None:
+            self.recipe.faults.announce(self._log)
 
     # -- the acceptor thread
 
@@ -150,7 +162,7 @@ class Lifecycle:
         assert self.mode is not None, "set before the acceptor starts"
         self._number += 1
         try:
-            connection = self._recipe.make(self._number, sock, address, listener, lease)
+            connection = self.recipe.make(self._number, sock, address, listener, lease)
             lease.enter(connection)
         except Exception as error:  # noqa: BLE001 - no memory, or a defect: the acceptor has to go on
             self._warn("cannot serve a connection", error)
@@ -230,7 +242,7 @@ class Lifecycle:
     def report_stuck(self, connection: Connection) -> None:
         """Count and log that a handler has kept its thread for too long; called by the janitor."""
         self._metrics.stuck()
-        log_stuck(self._log, connection, self._recipe.factory.name)
+        log_stuck(self._log, connection, self.recipe.factory.name)
 
     def fail(self, error: BaseException) -> None:
         """Have the server stop: a thread without which nothing is served has ended."""

@@ -82,6 +82,10 @@ class TimeLimits:
         self._limits = limits
         self._stuck = stuck
 
+    def change(self, limits: Limits) -> None:
+        """Judge by other limits; from any thread."""
+        self._limits = limits
+
     def judge(self, connection: Connection, now: float, awake: float) -> None:
         """Look at a connection, and ask it to end if it is late.
 

@@ -81,8 +81,7 @@ def make_mode(config: ServerConfig, lifecycle: Lifecycle, affinity: Affinity, lo
     if config.mode == "threads":
         return ServingThreads(lifecycle, affinity)
     ready = ReadyQueue(config.queue_order, config.queue_size, log)
-    limited = bool(config.rate_limit.count) or config.has_faults
-    poller = Poller(None if inline else ready, limited=limited, lifecycle=lifecycle, affinity=affinity)
+    poller = Poller(None if inline else ready, lifecycle=lifecycle, affinity=affinity)
     count = config.workers or max(_LEAST_WORKERS, _WORKERS_PER_CORE * (os.cpu_count() or 1))
     return Workers(poller, ready, count=0 if inline else count, affinity=affinity, log=log)
 

@@ -37,7 +37,7 @@ class RetiringServer(Server):
     @property
     def handler_name(self) -> str:
         """The name of the handler."""
-        return self._factory.name
+        return self._lifecycle.recipe.factory.name
 
     def stop_accepting(self) -> None:
         """Leave new peers to the other processes that listen on the same sockets; return when these are closed here."""

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic, monotonic_ns
 
 from echoserver.clock import Deadline
-from echoserver.config import LoadedConfig, ServerConfig, options
+from echoserver.config import LoadedConfig, ServerConfig
 from echoserver.errors import ConfigError, EchoServerError
 from echoserver.observe.logger import Logger
 from echoserver.process.descriptors import make_room
@@ -141,7 +141,7 @@ class Succession:
             self._say_ready()
             return
         self._reporting.configure(generation.config)
-        self._changed = changed(before.config, generation.config)
+        self._changed = before.config.changed(generation.config)
         self._leaving, self._patience = set(before.members), Deadline(_LEAVE_SECONDS)
         for process in before.members:
             process.state = State.RETIRING
@@ -231,11 +231,6 @@ def processes_of(config: ServerConfig) -> int:
 def usable_cores() -> int:
     """Return how many cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def changed(before: ServerConfig, after: ServerConfig) -> list[str]:
-    """Return the names of the options that differ."""
-    return [name for name, _ in options() if getattr(before, name) != getattr(after, name)]
 
 
 def refuse_what_stays(before: ServerConfig, after: ServerConfig, most_connections: int) -> None:

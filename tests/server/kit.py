@@ -236,7 +236,7 @@ def wait_until_gone(server: Server) -> None:
 def wait_until_free(server: Server) -> None:
     """Wait until every place is free again, shortly after the connections have ended. No event tells of it."""
     deadline = Deadline(PATIENCE)
-    while server._admission.slots._value < server.config.max_connections:
+    while server._admission.places.free < server.config.max_connections:
         assert not deadline.expired, "a place was lost"
 
 

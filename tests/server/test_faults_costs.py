@@ -192,7 +192,7 @@ def test_arbitrary_rules_and_traffic_leave_nothing(mode, dispatch, rules, traffi
     stats = server.stats()
     assert stats.active == 0
     assert stats.accepted == sum(stats.closed.values())
-    assert server._admission.slots._value == config.max_connections
+    assert server._admission.places.free == config.max_connections
     assert set(threading.enumerate()) <= threads
     assert open_descriptors() == descriptors
 

@@ -30,7 +30,7 @@ class Stepped:
         self.ended: list[object] = []
         self.ready = ReadyQueue("fifo", 10, LogLines().logger)
         lifecycle = SimpleNamespace(begin_close=self.ended.append)
-        self.poller = Poller(self.ready, limited=True, lifecycle=lifecycle, affinity=ANY_CORE)
+        self.poller = Poller(self.ready, lifecycle=lifecycle, affinity=ANY_CORE)
         self.poller.open()
         self.poller._drivers[self.connection.transport.fileno()] = self.driver
 

@@ -115,7 +115,7 @@ def test_a_host_at_its_limit_leaves_places_for_others(serve, log):
         for peer in again:
             peer.close()
     wait_until_free(server)
-    assert server._admission.slots._value == 10
+    assert server._admission.places.free == 10
 
 
 def test_rejected_peers_of_a_host_cost_no_place(serve):

@@ -51,7 +51,7 @@ def held(monkeypatch) -> list[HeldListener]:
 
 
 def stopping(server: Server) -> threading.Event:
-    return server._accepting._acceptor._stopping
+    return server._accepting.acceptor._stopping
 
 
 @every_way

@@ -62,7 +62,7 @@ class Parts:
 
     def assert_nothing_is_held(self, **closed: int) -> None:
         """Check that the place is free, the registry empty, and that these connections have been counted."""
-        assert self.admission.slots._value == 1
+        assert self.admission.places.free == 1
         assert len(self.registry) == 0
         assert self.admission.hosts is None or len(self.admission.hosts._open) == 0
         stats = self.metrics.snapshot()
@@ -110,7 +110,7 @@ def test_without_memory_for_a_connection_its_socket_is_closed(parts, pair, log, 
     def no_memory(*_: object) -> None:
         raise MemoryError
 
-    owner = parts.registry if where == "add" else parts.lifecycle._recipe
+    owner = parts.registry if where == "add" else parts.lifecycle.recipe
     monkeypatch.setattr(owner, where, no_memory)
     assert parts.admit(pair[0]) is None
     parts.assert_nothing_is_held(**({"killed": 1} if where == "add" else {}))
@@ -171,7 +171,7 @@ def test_without_memory_to_count_the_place_is_given_back(parts, pair, monkeypatc
     with monkeypatch.context() as patched:
         patched.setattr(parts.metrics, "closed", failing(MemoryError()))
         parts.lifecycle.finalise(connection)
-    assert parts.admission.slots._value == 1
+    assert parts.admission.places.free == 1
     assert len(parts.registry) == 0
     assert reported == [MemoryError]
 

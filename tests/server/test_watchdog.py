@@ -110,7 +110,7 @@ def test_a_reload_is_announced_and_completed(manager):
         assert reloading["RELOADING"] == "1"
         assert 0 < int(reloading["MONOTONIC_USEC"]) < 2**63
         assert next_state(manager, "READY")["READY"] == "1"
-        service.wait_for("nothing to reload")
+        service.wait_for("reloaded")
         service.send_signal(signal.SIGTERM)
         assert next_state(manager, "STOPPING")["STATUS"] == "draining 0 connections"
 
@@ -130,7 +130,7 @@ def test_a_terminal_that_goes_drains_the_server(tmp_path):
             secondary = -1
             program.wait_for("listening")
             program.send_signal(signal.SIGHUP)  # the terminal is there: a reload
-            program.wait_for("nothing to reload")
+            program.wait_for("reloaded")
             os.close(primary)
             primary = -1
             assert program.wait_for("draining")["cause"] == "SIGHUP"

@@ -38,7 +38,7 @@ def wait_for(condition: Callable[[], object], problem: str) -> None:
 
 
 def free_places(server: Server) -> int:
-    return server._admission.slots._value
+    return server._admission.places.free
 
 
 def wait_until_settled(server: Server) -> None:

@@ -64,7 +64,7 @@ class Quiet(Program):
 
 
 class Generator:
-    """Connect, exchange, close, on many connections at once, in C. Any error, and any wrong byte, ends it with status 1.
+    """Connect, exchange, close, on many connections at once, in C. Any error or wrong byte ends it with status 1.
 
     Parameters
     ----------
@@ -79,7 +79,8 @@ class Generator:
 
     def __init__(self, port: int, seconds: float, *, tls: bool) -> None:
         path = program("loadgen")
-        assert path is not None and (has_tls() or not tls)
+        assert path is not None
+        assert has_tls() or not tls
         arguments = [path, "-p", port, "-c", 8, "-s", 64, "-t", seconds, "-x", *(["-T"] if tls else [])]
         pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
         self._process = subprocess.Popen([str(word) for word in arguments], text=True, **pipes)  # type: ignore[call-overload]

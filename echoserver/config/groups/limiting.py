@@ -82,4 +82,5 @@ class Limiting:
         "How many connections the kernel queues until they are accepted.",
         "Absorbs a burst of new connections; a peer beyond that waits a second or more before it tries again. "
         "The kernel silently caps it at net.core.somaxconn.",
+        fixed=True,
     )

@@ -21,12 +21,14 @@ class Listening:
         Text("HOST"),
         "Address or host name to listen on; a name stands for all of its addresses.",
         "Only this machine can reach the default address. 0.0.0.0 is all of IPv4, :: all of both families.",
+        fixed=True,
     )
     port: int = option(
         9000,
         Whole(0, 65535, "PORT"),
         "Port to listen on; 0 takes a free one.",
         "Ports from 1024 need no privilege. The log line `listening` shows the port in use.",
+        fixed=True,
     )
     listen: tuple[Endpoint, ...] = option(
         (),
@@ -35,6 +37,7 @@ class Listening:
         "systemd:NAME; can be given more than once.",
         "All endpoints share the limits. The file of a unix socket has mode 0660, or the one of unix:/PATH?mode=0600. "
         "With ?proxy=require at the end, each connection must begin with a PROXY header.",
+        fixed=True,
     )
     proxy_trusted: tuple[IPv4Network | IPv6Network, ...] = option(
         cast("tuple[IPv4Network | IPv6Network, ...]", ()),

@@ -23,6 +23,7 @@ class Reporting:
         Choice("auto", "console", "json"),
         "Format of log lines; auto is console on a terminal and JSON elsewhere.",
         "A log that doesn't go to a terminal is usually read by programs.",
+        fixed=True,
     )
     stats_interval: float = option(
         0.0,

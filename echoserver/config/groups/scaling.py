@@ -18,10 +18,12 @@ class Scaling:
         "Number of processes that serve on the same endpoints; 0 means one for each usable core.",
         "One process uses one core for what handlers compute in Python. Several use as many, share all limits, and are "
         "replaced when they die.",
+        fixed=True,
     )
     retire_timeout: float = option(
         300.0,
         Duration(),
         "With several processes: after a reload, end the connections of the old ones after this long.",
         "They go on in the process that they began in, which accepts no new ones and ends with the last of them.",
+        fixed=True,
     )

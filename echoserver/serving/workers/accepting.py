@@ -53,7 +53,7 @@ class PollerAccepting:
     """
 
     def __init__(self, acceptor: Acceptor, admission: Admission, lifecycle: Lifecycle, poller: Polling) -> None:
-        self._acceptor = acceptor
+        self.acceptor = acceptor
         self._admission = admission
         self._lifecycle = lifecycle
         self._poller = poller
@@ -80,7 +80,7 @@ class PollerAccepting:
                 undo.callback(listener.close)
             self._poller.open()
             self._admission.waker = self._poller.set.waker
-            self._acceptor.adopt(listeners, self._poller.set)
+            self.acceptor.adopt(listeners, self._poller.set)
             undo.pop_all()
 
     def start(self) -> None:
@@ -88,9 +88,9 @@ class PollerAccepting:
 
     def stop(self, deadline: Deadline, grace: Deadline) -> list[Thread]:
         """Accept what waits, and close the listeners; see `Accepting`."""
-        self._acceptor.stop(deadline)
+        self.acceptor.stop(deadline)
         if self.thread.ident is None:  # it was never started, because something else failed to
-            self._acceptor.close()
+            self.acceptor.close()
             return []
         self.nudge()
         # A handler that holds the poller up may use the time of the drain, and no more. The mode reports the thread.
@@ -99,7 +99,7 @@ class PollerAccepting:
 
     def retire(self, grace: Deadline) -> None:
         """Leave new peers to others; see `Accepting`."""
-        self._acceptor.retire()
+        self.acceptor.retire()
         if self.thread.ident is not None:
             self.nudge()
             self._ended.wait(grace.timeout())
@@ -110,7 +110,7 @@ class PollerAccepting:
     def resume(self) -> None:
         """Wake the poller if a shortage is over that it waits out; called by the janitor a few times a second."""
         # Read while the poller may change it: at worst this comes a look later.
-        if self._acceptor.pause() == 0.0:
+        if self.acceptor.pause() == 0.0:
             self.nudge()
 
     # -- the poller thread
@@ -118,7 +118,7 @@ class PollerAccepting:
     def accept_from(self, descriptors: list[int]) -> None:
         """Take the descriptors off the list, and accept from the listeners; others belonged to ended connections."""
         while descriptors:
-            self._try(partial(self._acceptor.accept_from, descriptors.pop()))
+            self._try(partial(self.acceptor.accept_from, descriptors.pop()))
 
     def begin(self, connection: Connection) -> None:
         """Have the poller serve a connection that has been accepted."""
@@ -127,16 +127,16 @@ class PollerAccepting:
 
     def on_woken(self) -> None:
         """Go on, where there is a place again or the server stops."""
-        if not self._acceptor.stopping:
-            self._try(self._acceptor.resume)
+        if not self.acceptor.stopping:
+            self._try(self.acceptor.resume)
         elif not self._ended.is_set():
-            self._try(self._acceptor.accept_waiting)
+            self._try(self.acceptor.accept_waiting)
             self.end()
 
     def end(self) -> None:
         """Close the listeners, once."""
         if not self._ended.is_set():
-            self._acceptor.close()
+            self.acceptor.close()
             self._ended.set()
 
     def _try(self, action: Callable[[], None]) -> None:

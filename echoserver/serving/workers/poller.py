@@ -35,8 +35,6 @@ class Poller:
     ----------
     ready:
         Where a connection that is ready waits for a worker; `None` serves its event in this thread.
-    limited:
-        Whether connections have a rate limit, and so may pause.
     lifecycle:
         Takes over connections that have been served.
     affinity:
@@ -44,7 +42,7 @@ class Poller:
 
     """
 
-    def __init__(self, ready: ReadyQueue | None, *, limited: bool, lifecycle: Lifecycle, affinity: Affinity) -> None:
+    def __init__(self, ready: ReadyQueue | None, *, lifecycle: Lifecycle, affinity: Affinity) -> None:
         self._ready = ready
         self._lifecycle = lifecycle
         self._affinity = affinity
@@ -60,7 +58,7 @@ class Poller:
         # The poller thread's own.
         self._buffer = ReceiveBuffer()
         self._drivers: dict[int, NonBlockingDriver] = {}
-        self._timers: TimerHeap[NonBlockingDriver] | None = TimerHeap() if limited else None
+        self._timers: TimerHeap[NonBlockingDriver] = TimerHeap()  # of those that pause
         # Guards `_gone`, and `queued` of a connection that a worker gives back; the worker arms it under the same hold.
         self._lock = Lock()
         self._gone = False
@@ -145,10 +143,11 @@ class Poller:
     def _poll(self) -> None:
         """Wait for events and serve them, until the server stops."""
         poll, drivers, ready, timers = self.set.poll, self._drivers, self._ready, self._timers
+        pauses = timers.heap
         buffer, waker, stopping = self._buffer, self.set.waker.fileno(), self.stopping
         accepting, readable = self.accepting, list[int]()
         while not stopping.is_set():
-            events, woken = poll(-1 if timers is None else timers.timeout(monotonic()), _EVENTS_A_BATCH), False
+            events, woken = poll(timers.timeout(monotonic()) if pauses else -1, _EVENTS_A_BATCH), False
             for descriptor, _ in events:
                 driver = drivers.get(descriptor)
                 if driver is None:
@@ -178,21 +177,20 @@ class Poller:
                 self._take_messages()
                 if accepting is not None:
                     accepting.on_woken()
-            if timers is not None:
+            if pauses:
                 self._take_due(timers)
 
     def _queue(self, driver: NonBlockingDriver) -> None:
         """Have a connection wait for a worker, or serve it to its end where the server stops with all workers stuck."""
         driver.queued = True
-        if self._timers is not None:  # what it waited for besides its socket; or it would be queued twice
-            self._timers.discard(driver)
+        self._timers.discard(driver)  # what it waited for besides its socket; or it would be queued twice
         if self._ready is None or not self._ready.put(driver, self.stopping):
             driver.queued = False
             self._serve_to_end(driver)
 
     def _update(self, driver: NonBlockingDriver, interest: Interest) -> None:
         """Have a connection wait for what it asks for, or let it go."""
-        if interest in _TIMED and self._timers is not None:
+        if interest in _TIMED:
             self._timers.add(driver, driver.resume_at)
         if interest is Interest.NOTHING or not self.set.arm(driver, interest):
             self._remove(driver)
@@ -203,8 +201,7 @@ class Poller:
             del self._drivers[driver.connection.transport.fileno()]
         self.set.remove(driver)
         driver.give_up()
-        if self._timers is not None:
-            self._timers.discard(driver)
+        self._timers.discard(driver)
         self._lifecycle.begin_close(driver.connection)
 
     def _serve(self, driver: NonBlockingDriver) -> None:
@@ -237,7 +234,7 @@ class Poller:
         """Let a connection pause that a worker has served, or let it go."""
         driver.queued = False
         try:
-            if interest is driver.registered is Interest.PAUSE and self._timers is not None:
+            if interest is driver.registered is Interest.PAUSE:
                 self._timers.add(driver, driver.resume_at)  # it has been told of its peer's end, and would be again
             else:  # one without a moment has ended, or could not be armed
                 self._update(driver, interest if interest in _TIMED else Interest.NOTHING)
@@ -279,8 +276,7 @@ class Poller:
         with self._lock:
             if driver is None or driver.connection is not connection or driver.queued:
                 return
-        if self._timers is not None:
-            self._timers.discard(driver)
+        self._timers.discard(driver)
         self._serve(driver)
 
     def _take_due(self, timers: TimerHeap[NonBlockingDriver]) -> None:
