@@ -82,13 +82,13 @@ class Server:
         self._log = log or _library_logger()
         self._listeners = Listeners(listeners)
         factory = find_handler(config.handler, config.handler_options)
-        inline = serves_inline(config, factory)
+        inline, turn = serves_inline(config, factory), None if row is None else row.index
         self._pipes = PipePool() if can_splice() else None
         self._metrics = Metrics(None if row is None else row.counters)
         self._registry = ConnectionRegistry()
         recipe = Recipe(factory, self._pipes, config, self._metrics)
         self._lifecycle = Lifecycle(recipe, self._metrics, self._log)
-        self._affinity = Affinity(config.cores, lock_bound=not factory.blocking and not inline)
+        self._affinity = Affinity(config.cores, lock_bound=not factory.blocking and not inline, turn=turn)
         self._mode = self._lifecycle.mode = make_mode(config, self._lifecycle, self._affinity, self._log, inline=inline)
         self._janitor = Janitor(self._registry, Limits.of(config), self._lifecycle, self._maintain)
         self._admission = Admission(config, self._metrics, self._registry, row)

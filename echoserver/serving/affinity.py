@@ -25,8 +25,7 @@ _SALT = int.from_bytes(os.urandom(4))
 class Affinity:
     """Where the threads of one server run, of the cores that the thread which makes this may use.
 
-    All servers of a process draw the same core, since they share one lock. Processes forked one after the other draw
-    different ones.
+    All servers of a process draw the same core, since they share one lock.
 
     Parameters
     ----------
@@ -34,6 +33,9 @@ class Affinity:
         `one` core, `all`, or `auto`: one where that is faster, but all for a thread while it moves bulk data.
     lock_bound:
         Whether these threads do little without the interpreter's lock, and therefore gain nothing from more cores.
+    turn:
+        Which of several processes that were forked from one this is: each draws the core after that of the one before.
+        `None` where it is not known; then the process ID tells.
 
     Raises
     ------
@@ -42,7 +44,7 @@ class Affinity:
 
     """
 
-    def __init__(self, wanted: str, *, lock_bound: bool) -> None:
+    def __init__(self, wanted: str, *, lock_bound: bool, turn: int | None = None) -> None:
         can_choose = hasattr(os, "sched_setaffinity")
         if wanted == "one" and not can_choose:
             raise ConfigError("one is refused: this platform lets no thread choose its core; must be all", key="cores")
@@ -52,7 +54,8 @@ class Affinity:
         if can_choose and (wanted == "one" or (wanted == "auto" and lock_bound and has_gil())):
             self._allowed = os.sched_getaffinity(0)
             # Drawn here and not at import, which a forked child would share with its parent.
-            self.core = sorted(self._allowed)[(_SALT + os.getpid()) % len(self._allowed)]
+            turn = os.getpid() if turn is None else turn
+            self.core = sorted(self._allowed)[(_SALT + turn) % len(self._allowed)]
 
     def pin(self) -> None:
         """Have the calling thread, and those it starts, run on the shared core, if there is one."""

@@ -163,3 +163,31 @@ def test_a_time_to_retire_has_no_effect_in_one_process():
     done = run("serve", "--port", 0, "--retire-timeout", "5s")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "--retire-timeout: has no effect without --processes" in done.stderr
+
+
+def test_the_supervisor_has_one_thread_and_loads_no_handler(tmp_path):
+    (tmp_path / "who.py").write_text(
+        "import os\nopen(f'loaded-by-{os.getpid()}', 'w').close()\ndef feed(data):\n    return data\n"
+    )
+    with Crew("--handler", "who:feed", cwd=tmp_path) as crew:
+        assert swap_once(crew, b"hello") == b"hello"
+        loaded_by = {int(path.name.removeprefix("loaded-by-")) for path in tmp_path.glob("loaded-by-*")}
+        assert loaded_by == set(crew.workers.values())
+        assert os.listdir(f"/proc/{crew.process.pid}/task") == [str(crew.process.pid)]
+
+
+def swap_once(crew: Crew, data: bytes) -> bytes:
+    with crew.connect() as peer:
+        return swap(peer, data)
+
+
+@pytest.mark.parametrize("signals", [[signal.SIGHUP], [signal.SIGHUP, signal.SIGTERM]])
+def test_the_death_of_the_supervisor_ends_workers_that_retire_or_drain(signals):
+    with Crew() as crew, crew.connect() as peer:
+        assert swap(peer, b"hello") == b"hello"
+        for number in signals:
+            crew.send_signal(number)
+            crew.wait_for("reloaded" if number == signal.SIGHUP else "draining")
+        pids = list(crew.workers.values())
+        crew.send_signal(signal.SIGKILL)
+        wait_until(lambda: not any(map(exists, pids)), seconds=2)
