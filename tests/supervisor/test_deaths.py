@@ -100,7 +100,8 @@ def test_one_that_dies_at_once_again_and_again_is_replaced_later_and_later(tmp_p
 
 def test_a_stopped_process_does_not_hold_up_the_others_nor_the_statistics():
     with Crew(processes=3) as crew:
-        os.kill(next(iter(crew.workers.values())), signal.SIGSTOP)
+        stopped = next(iter(crew.workers.values()))
+        os.kill(stopped, signal.SIGSTOP)
         for _ in range(30):
             peer = crew.connect()
             peer.settimeout(0.5)
@@ -110,6 +111,6 @@ def test_a_stopped_process_does_not_hold_up_the_others_nor_the_statistics():
                 pass  # it had been taken by the process that has been stopped
             peer.close()
         crew.stats()
+        os.kill(stopped, signal.SIGCONT)
         crew.send_signal(signal.SIGTERM)
-        crew.wait_for("draining")
-        crew.send_signal(signal.SIGKILL)
+        assert crew.finish() == 0
