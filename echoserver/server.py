@@ -20,7 +20,7 @@ from echoserver.handlers import find_handler
 from echoserver.net.listener import Listener
 from echoserver.net.listeners import Listeners
 from echoserver.net.splice import PipePool, can_splice
-from echoserver.observe.logger import Logger
+from echoserver.observe.logger import Logger, library_logger
 from echoserver.observe.metrics import CloseReason, Metrics, Snapshot
 from echoserver.observe.telling import tell
 from echoserver.serving.accepting import can_share
@@ -40,6 +40,7 @@ from echoserver.serving.stopping import Patience
 
 if TYPE_CHECKING:  # loaded only where several processes share it
     from echoserver.serving.board import Row
+    from echoserver.serving.inside import Inside as InsideOfServer
 
 _GRACE_AFTER_FAILED_START = 0.4
 _GRACE_WHEN_STUCK = 0.2
@@ -79,7 +80,7 @@ class Server:
     ) -> None:
         config = config or ServerConfig()
         self._row = row
-        self._log = log or _library_logger()
+        self._log = log or library_logger()
         self._listeners = Listeners(listeners)
         factory = find_handler(config.handler, config.handler_options)
         inline, turn = serves_inline(config, factory), None if row is None else row.index
@@ -209,6 +210,13 @@ class Server:
         """
         return self._reloading.reload(config)
 
+    @property
+    def inside(self) -> InsideOfServer:
+        """What its parts know, for whoever observes it."""
+        from echoserver.serving.inside import Inside  # few ask
+
+        return Inside(self._lifecycle, self._listeners, self._admission, self._accepting, self._mode, self._janitor)
+
     def stuck(self) -> list[str]:
         """Return the names of the threads that have not gone round since the last call; for one thread, a watchdog."""
         return self._pulse.stuck()
@@ -290,9 +298,3 @@ class Server:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.stop()
-
-
-def _library_logger() -> Logger:
-    from echoserver.observe.embedded import library_logger  # loads structlog, which the command does later
-
-    return library_logger()

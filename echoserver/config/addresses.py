@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from ipaddress import IPv4Network, IPv6Network, ip_network
 from typing import TypeVar
 
 from echoserver.config.values import Kind, RefusalError, problem_of
-from echoserver.net.endpoint import ALLOWED_ENDPOINTS, Endpoint, parse_endpoint
+from echoserver.net.endpoint import ALLOWED_ENDPOINTS, Endpoint, TcpEndpoint, UnixEndpoint, parse_endpoint
 
 T = TypeVar("T")
 
@@ -82,3 +83,37 @@ class Endpoints(Several[Endpoint]):
             return parse_endpoint(entry if isinstance(entry, str) else "")
         except ValueError as error:
             raise ValueError(f"{error}{self._in_a_file}") from None
+
+
+_PRIVATE = 0o600
+
+
+class AdminEndpoint(Kind[Endpoint | None]):
+    """Where to answer requests for control, or nowhere."""
+
+    metavar = "ENDPOINT"
+    allowed = "unix:/PATH or tcp://HOST:PORT; empty in a file is none"
+
+    def check(self, value: object) -> Endpoint | None:
+        if value is None or isinstance(value, Endpoint):
+            return value
+        if value == "":
+            return None
+        try:
+            text = value if isinstance(value, str) else ""
+            endpoint = parse_endpoint(text)
+        except ValueError:
+            raise ValueError(self.allowed) from None
+        if isinstance(endpoint, UnixEndpoint) and not endpoint.proxy:
+            return endpoint if "mode=" in text else replace(endpoint, mode=_PRIVATE)
+        if isinstance(endpoint, TcpEndpoint) and not endpoint.proxy and not endpoint.tls:
+            return endpoint
+        raise ValueError(self.allowed)
+
+    def parse(self, text: str) -> Endpoint | None:
+        if not text:
+            raise ValueError(self.allowed)
+        return self.check(text)
+
+    def show(self, value: Endpoint | None) -> object:
+        return "" if value is None else str(value)

@@ -110,6 +110,8 @@ def check_effect(flags: Iterable[str], config: ServerConfig) -> None:
             raise ConfigError("has no effect without an endpoint such as --listen tls://HOST:PORT", origin=flag_of(key))
         if not proxied and key.startswith("proxy_"):
             raise ConfigError("has no effect without ?proxy=require at the end of a --listen", origin=flag_of(key))
+        if config.admin is None and key == "admin_token_file":
+            raise ConfigError("has no effect without --admin", origin=flag_of(key))
         if config.processes == 1 and key == "retire_timeout":
             raise ConfigError("has no effect without --processes", origin=flag_of(key))
         if not config.has_faults and key == "fault_seed":

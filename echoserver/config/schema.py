@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from echoserver.config.groups.administering import Administering
 from echoserver.config.groups.faulting import Faulting
 from echoserver.config.groups.handling import Handling
 from echoserver.config.groups.limiting import Limiting
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 # A dataclass takes the fields of its bases from the last one to the first.
 @dataclass(frozen=True, kw_only=True)
-class ServerConfig(Reporting, Faulting, Limiting, Scaling, Handling, Listening):
+class ServerConfig(Reporting, Administering, Faulting, Limiting, Scaling, Handling, Listening):
     """How a server behaves. Durations are in seconds here, and 0 turns a limit off.
 
     `listen`, `rate_limit`, `rate_burst`, `trusted`, `proxy_trusted` and `fault` also accept the text that a file has,
@@ -49,6 +50,8 @@ class ServerConfig(Reporting, Faulting, Limiting, Scaling, Handling, Listening):
         self._check_rates()
         self._check_endpoints()
         self._check_faults()
+        if self.admin is not None and self.processes != 1:
+            raise ConfigError("can't be combined with processes; it answers for a server of one process", key="admin")
 
     def _check_rates(self) -> None:
         rate, burst = self.rate_limit, self.rate_burst

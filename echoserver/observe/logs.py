@@ -64,6 +64,8 @@ class LogWriter:
         self._lock = Lock()
         self._dropped = 0
         self._unreported = 0
+        self.level = level
+        """The least important level that is written; replaced as a whole."""
         self.logger = LevelLogger(level, self._enqueue)
         """For every thread: it never waits."""
         self.patient_logger = LevelLogger(level, self._enqueue_patiently)
@@ -73,6 +75,7 @@ class LogWriter:
 
     def set_level(self, level: str) -> None:
         """Write events from another level upwards; from any thread."""
+        self.level = level
         self.logger.set_level(level)
         self.patient_logger.set_level(level)
 

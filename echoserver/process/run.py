@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from time import monotonic, monotonic_ns
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from echoserver.clock import Deadline
 from echoserver.config import LoadedConfig, ServerConfig
@@ -25,7 +27,11 @@ from echoserver.process.uncaught import IgnoredError
 from echoserver.process.watchdog import Watchdog
 from echoserver.server import Server
 
+if TYPE_CHECKING:
+    from echoserver.admin.serving import AdminServer
+
 Load = Callable[[], LoadedConfig]
+_CAUSES: dict[Event, str] = {Notice.FAILED: "failure", Notice.DRAIN: "admin"}
 
 # What ends the process. SIGHUP does so where the terminal has gone.
 _ENDING = (*STOP_SIGNALS, signal.SIGHUP)
@@ -56,8 +62,11 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
 
     """
     helpers = _Helpers(server, inbox)
+    admin = _admin(server, writer, inbox, manager, load, helpers)
     with shortage_as_error():
         helpers.start()
+        if admin is not None:
+            admin.start()
         if server.config.mode == "threads":
             _try_a_thread()
     manager.tell(READY="1", STATUS=_status(server))
@@ -68,19 +77,24 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
     terminal = ControllingTerminal()
     drained = False
     while not drained:
-        for event in inbox.wait(watchdog.timeout(next_stats.timeout())):
+        for event in inbox.wait(watchdog.timeout(_nearest(next_stats, helpers.delay))):
             drained = drained or event is Notice.DRAINED
             if event == signal.SIGHUP and not terminal.has_gone():
                 if not helpers.draining:
-                    _reload(server, writer, manager, load)
+                    with suppress(ConfigError):  # it has been logged
+                        _reload(server, writer, manager, load)
                     next_stats = Deadline(server.config.stats_interval)
             elif _act(event, server, writer, helpers):
                 manager.tell(STOPPING="1", STATUS=f"draining {len(server.connections())} connections")
+        if helpers.delay.expired:
+            helpers.begin_drain()
         watchdog.look(server.stuck)
         if next_stats.expired and not drained:
             writer.logger.info("stats", **_counters(server, writer))
             next_stats = Deadline(server.config.stats_interval)
     failure = helpers.join()
+    if admin is not None:
+        admin.stop()
     for event in inbox.wait(0):
         if isinstance(event, IgnoredError):
             event.log(writer.logger)
@@ -100,6 +114,10 @@ class _Helpers:
         self._server = server
         self._inbox = inbox
         self._asked_to_drain = threading.Event()
+        self.delay = Deadline(0)
+        """When the drain begins that has been announced; the main thread's own."""
+        self.draining = False
+        """Whether the drain has been asked for; written by the main thread."""
         self._failure: EchoServerError | None = None  # written by `watch`
         self.cut: list[str] = []
         """Which connections had to be cut; written by `drain`."""
@@ -109,8 +127,8 @@ class _Helpers:
         ]
 
     @property
-    def draining(self) -> bool:
-        """Whether the drain has been asked for."""
+    def delay_is_over(self) -> bool:
+        """Whether the drain has begun."""
         return self._asked_to_drain.is_set()
 
     def start(self) -> None:
@@ -118,8 +136,16 @@ class _Helpers:
         for thread in self._threads:
             thread.start()
 
+    def begin_drain_after(self, seconds: float) -> None:
+        """Have the server stopped that many seconds from now, and say until then that it is about to."""
+        self.draining = True
+        self.delay = Deadline(seconds)
+        if not seconds:
+            self.begin_drain()
+
     def begin_drain(self) -> None:
         """Have the server stopped; a `Notice.DRAINED` says when it has."""
+        self.delay = Deadline(0)
         self._asked_to_drain.set()
 
     def join(self) -> EchoServerError | None:
@@ -143,6 +169,34 @@ class _Helpers:
             self._inbox.post(Notice.FAILED)
 
 
+def _nearest(*deadlines: Deadline) -> float | None:
+    """Return the seconds until the first of them; `None` if there is none."""
+    left = min(deadline.remaining() for deadline in deadlines)
+    return None if left == math.inf else left
+
+
+def _admin(
+    server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceManager, load: Load, helpers: _Helpers
+) -> AdminServer | None:
+    """Return what answers requests for control; `None` where that isn't asked for."""
+    endpoint = server.config.admin
+    if endpoint is None:
+        return None
+    from echoserver.admin.guard import read_token  # most servers have no such endpoint
+    from echoserver.admin.local import Actions, LocalControl
+    from echoserver.admin.serving import AdminServer
+
+    actions = Actions(
+        drain=lambda: inbox.post(Notice.DRAIN),
+        is_draining=lambda: helpers.draining,
+        reload=lambda: _reload(server, writer, manager, load),
+        log_level=lambda: writer.level,
+        set_log_level=writer.set_level,
+    )
+    token = read_token(server.config.admin_token_file)
+    return AdminServer(endpoint, token, LocalControl(server, actions, writer.logger), writer.logger)
+
+
 def _try_a_thread() -> None:
     """Start one more thread, or raise: a server that can't start any would reset every peer it accepts."""
     thread = threading.Thread(target=lambda: None, name="spare", daemon=True)
@@ -159,30 +213,40 @@ def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> 
     elif event == signal.SIGUSR1:
         writer.patient_logger.info("stats", **_counters(server, writer))
         dump(server, writer)
-    elif event in (*_ENDING, Notice.FAILED):
-        cause = event.name if isinstance(event, signal.Signals) else "failure"
+    elif event in (*_ENDING, Notice.FAILED, Notice.DRAIN):
+        cause = event.name if isinstance(event, signal.Signals) else _CAUSES[event]
         if not helpers.draining:
             writer.logger.info("draining", connections=len(server.connections()), cause=cause)
-            helpers.begin_drain()
+            helpers.begin_drain_after(server.config.drain_delay)
             return True
+        if not helpers.delay_is_over:
+            helpers.begin_drain()
+            return False
         if event in _ENDING:
             writer.logger.warning("cutting", connections=len(server.connections()), cause=cause)
             server.cut()
     return False
 
 
-def _reload(server: Server, writer: LogWriter, manager: ServiceManager, load: Load) -> None:
-    """Read again what may have changed, and tell the service manager when that is done, whether it worked or not."""
+def _reload(server: Server, writer: LogWriter, manager: ServiceManager, load: Load) -> list[str]:
+    """Read again what may have changed, and tell the service manager when that is done, whether it worked or not.
+
+    Returns the options that have changed. Raises `ConfigError`, which has been logged.
+    """
     # The clock of systemd's own time stamps, which it needs to know this reload from an earlier one.
     manager.tell(RELOADING="1", MONOTONIC_USEC=str(monotonic_ns() // 1000))
     status = _status(server)
     try:
         config = _loaded(load, writer)
-        server.reload(config)
+        changed = server.reload(config)
         writer.set_level(config.log_level)
-    except ConfigError as error:  # it has been logged
+    except ConfigError as error:
         status = f"{status}; not reloaded: {error}"
-    manager.tell(READY="1", STATUS=status)
+        raise
+    else:
+        return changed
+    finally:
+        manager.tell(READY="1", STATUS=status)
 
 
 def _loaded(load: Load, writer: LogWriter) -> ServerConfig:

@@ -90,9 +90,15 @@ class Acceptor:
         self.exclusively = exclusively
         """Whether other processes accept from the same listeners."""
         self._until_anew = _BEGIN_ANEW
+        self._short_of = ""  # by the last shortage
         self._warn_limit = Throttle(1.0)
         self._warn_host = Throttle(1.0)
         self._warn_shortage = Throttle(1.0)
+
+    @property
+    def short_of(self) -> str:
+        """What it is short of now, as errno(3) names it; empty if nothing. For any thread."""
+        return self._short_of if self._paused else ""
 
     @property
     def stopping(self) -> bool:
@@ -279,10 +285,10 @@ class Acceptor:
             self._watch_all()
 
     def _pause_for(self, listener: Listener, error: OSError) -> None:
+        self._short_of = errno.errorcode.get(error.errno or 0, "?")
         if self._warn_shortage.ready():
-            name = errno.errorcode.get(error.errno or 0, "?")
             active = len(self._admission.registry)
             reason = os.strerror(error.errno or 0)
-            tell(self._log.warning, "cannot accept for now", error=name, reason=reason, active=active)
+            tell(self._log.warning, "cannot accept for now", error=self._short_of, reason=reason, active=active)
         self._paused[listener.fileno()] = monotonic() + _SHORTAGE_PAUSE
         self._unwatch(listener.fileno())

@@ -11,7 +11,7 @@ import errno
 from collections.abc import Callable
 from threading import Lock
 from time import monotonic
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, TypeVar
 
 from echoserver.handlers import Proxied
 from echoserver.net.endpoint import format_address
@@ -27,6 +27,8 @@ from echoserver.serving.tracebacks import clear_frames
 
 if TYPE_CHECKING:
     from echoserver.net.tls_facts import TlsInfo
+
+T = TypeVar("T")
 
 RECEIVE_BYTES = 65536
 """The most that a handler is given at once."""
@@ -275,20 +277,22 @@ class Connection:
         with self._gate:
             self._waker = waker
 
+    def ask(self, question: Callable[[Transport], T]) -> T | None:
+        """Return what the transport answers; `None` once it is closed."""
+        with self._gate:
+            return None if self._closed else question(self.transport)
+
     def arrived(self) -> int:
         """Return how many bytes wait for the owner."""
-        with self._gate:
-            return 0 if self._closed else self.transport.waiting()
+        return self.ask(lambda transport: transport.waiting()) or 0
 
     def unacknowledged(self) -> int:
         """Return how many of the bytes sent the peer's kernel has yet to confirm."""
-        with self._gate:
-            return 0 if self._closed else self.transport.unacknowledged()
+        return self.ask(lambda transport: transport.unacknowledged()) or 0
 
     def taken(self) -> int:
         """Return how many bytes the peer has taken so far, as far as the kernel can tell."""
-        with self._gate:
-            return 0 if self._closed else self.transport.taken(self.stats.bytes_out)
+        return self.ask(lambda transport: transport.taken(self.stats.bytes_out)) or 0
 
 
 def _try(action: Callable[[], None]) -> None:

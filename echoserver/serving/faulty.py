@@ -37,6 +37,16 @@ class Faults:
         self._metrics = metrics
         metrics.count_faults(rule.kind for rule in plan.rules)
 
+    @property
+    def rules(self) -> list[str]:
+        """The rules, as they are written."""
+        return [str(rule) for rule in self._plan.rules]
+
+    @property
+    def seed(self) -> int:
+        """What everything that is drawn follows from."""
+        return self._plan.seed
+
     def announce(self, log: Logger) -> None:
         """Log the rules and the seed, with which everything that is drawn can be drawn again."""
         plan = self._plan

@@ -13,6 +13,7 @@ from time import monotonic
 
 from echoserver.clock import Deadline
 from echoserver.observe.telling import report
+from echoserver.serving.connection import Connection
 from echoserver.serving.lifecycle import Lifecycle
 from echoserver.serving.limits import Limits, TimeLimits
 from echoserver.serving.lingering import Lingering
@@ -59,6 +60,10 @@ class Janitor:
         """Judge by other limits from the next look on, the connections that are open as well."""
         self._limits.change(limits)
         self._look_interval = limits.look_interval
+
+    def still(self, connection: Connection) -> float:
+        """Return for how many seconds nothing has moved on a connection, as it was last seen; from any thread."""
+        return self._limits.still(connection, monotonic() - self._lost)
 
     def start(self) -> None:
         """Start the thread."""

@@ -86,6 +86,17 @@ class TimeLimits:
         """Judge by other limits; from any thread."""
         self._limits = limits
 
+    def still(self, connection: Connection, awake: float) -> float:
+        """Return for how many seconds nothing has moved on a connection; from any thread, so it may be a look late."""
+        watch, stats = connection.watch, connection.stats
+        if (
+            not isinstance(watch, _Watch)
+            or watch.moved != stats.bytes_in + stats.bytes_out
+            or watch.state != stats.state
+        ):
+            return 0.0
+        return max(0.0, awake - watch.since)
+
     def judge(self, connection: Connection, now: float, awake: float) -> None:
         """Look at a connection, and ask it to end if it is late.
 

@@ -43,6 +43,10 @@ class Mode(Protocol):
         """Return whether handlers are called in this thread."""
 
     @property
+    def worker_count(self) -> int:
+        """How many worker threads there are to be."""
+
+    @property
     def beating(self) -> Sequence[Beating]:
         """The threads that all connections depend on."""
 

@@ -52,6 +52,11 @@ class ServingThreads:
         """Do nothing: threads start when there are connections."""
 
     @property
+    def worker_count(self) -> int:
+        """None: each connection has a thread."""
+        return 0
+
+    @property
     def beating(self) -> tuple[()]:
         """The threads that all connections depend on: none, since each has its own."""
         return ()

@@ -69,6 +69,8 @@ class Workers:
         self._workers = [self._make(number) for number in range(1, 1 + count)]
         self.inline = count == 0
         """Whether the poller serves the connections itself."""
+        self.worker_count = count
+        """How many worker threads there are to be."""
         self._replaced = 0
         self._events_of_dead = 0
         self._queued_seconds_of_dead = 0.0
