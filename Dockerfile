@@ -6,7 +6,7 @@ COPY pyproject.toml README.md LICENSE ./
 COPY echoserver echoserver
 COPY client client
 # Build tools stay in this stage; the next one gets only the installed files.
-RUN python -m pip install --no-cache-dir --prefix=/installed .
+RUN python -m pip install --no-cache-dir --prefix=/installed '.[admin]'
 
 FROM python:3.14-slim
 LABEL org.opencontainers.image.title="echoserver" \

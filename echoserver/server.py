@@ -20,9 +20,9 @@ from echoserver.handlers import find_handler
 from echoserver.net.listener import Listener
 from echoserver.net.listeners import Listeners
 from echoserver.net.splice import PipePool, can_splice
-from echoserver.observe.logger import Logger, library_logger
+from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, Metrics, Snapshot
-from echoserver.observe.telling import tell
+from echoserver.observe.telling import library_logger, tell
 from echoserver.serving.accepting import can_share
 from echoserver.serving.acceptor import Acceptor
 from echoserver.serving.admission import Admission

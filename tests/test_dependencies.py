@@ -28,9 +28,14 @@ def modules(distributions: set[str]) -> set[str]:
 
 def test_the_server_is_content_with_its_own_dependencies():
     # pytest loads the plugin for it, so it is there; what else the plugin can use, it does without.
-    server = set(files(SERVER)) - set(files(SERVER / "pytest_plugin"))
+    server = set(files(SERVER)) - set(files(SERVER / "pytest_plugin")) - set(files(SERVER / "admin"))
     used = set().union(*map(third_party, server))
     assert used == modules(names(project()["dependencies"]))
+
+
+def test_the_admin_endpoint_is_content_with_its_own_dependencies():
+    used = set().union(*map(third_party, files(SERVER / "admin")))
+    assert used == modules(names(project()["optional-dependencies"]["admin"]))
 
 
 def test_the_client_is_content_with_its_own_dependencies():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http import HTTPStatus
 from time import monotonic
 from typing import ClassVar
 from urllib.parse import parse_qsl, unquote, urlsplit
@@ -92,7 +93,8 @@ class AdminHandler(Handler):
             *((name, value) for name, value in _SECURITY if name not in reply.headers),
             *reply.headers.items(),
         ]
-        out = self._http.send(h11.Response(status_code=reply.status, headers=headers)) or b""
+        head = h11.Response(status_code=reply.status, headers=headers, reason=_reason(reply.status))
+        out = self._http.send(head) or b""
         if method != b"HEAD":
             out += self._http.send(h11.Data(data=reply.body)) or b""
         return out + (self._http.send(h11.EndOfMessage()) or b"")
@@ -103,6 +105,13 @@ class AdminHandler(Handler):
             return b""
         reply = json_reply({"error": problem}, status, {"Connection": "close"})
         return self._send(b"", reply)
+
+
+def _reason(status: int) -> bytes:
+    try:
+        return HTTPStatus(status).phrase.encode()
+    except ValueError:
+        return b""
 
 
 def handler_for(api: Api) -> type[AdminHandler]:

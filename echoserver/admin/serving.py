@@ -57,20 +57,26 @@ class AdminServer:
             handler_timeout=0,
             cores="all",
         )
-        self._server = Server(config, log=log)
+        self._log = log
+        self._server = Server(config, log=_Quiet(log))
 
     def start(self) -> None:
         """Listen; see `Server.start` for the errors."""
         self._server.start()
-
-    @property
-    def endpoint(self) -> str:
-        """Where it listens, with the real port."""
-        return self._server.endpoints[0]
+        self._log.info("admin listening", endpoint=self._server.endpoints[0])
 
     def stop(self) -> None:
         """Stop, within a second."""
         self._server.stop(_STOP_SECONDS)
+
+
+class _Quiet:
+    """A logger for which probes and scrapes, which come every few seconds, are no news."""
+
+    def __init__(self, log: Logger) -> None:
+        self.debug = self.info = log.debug
+        self.warning = log.warning
+        self.error = log.error
 
 
 def _metrics_of(control: Control) -> Callable[[str], tuple[bytes, str]]:

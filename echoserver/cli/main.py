@@ -14,6 +14,7 @@ from echoserver.errors import EchoServerError, printable
 
 _SUMMARIES = {
     "config": "Print the effective configuration as TOML.",
+    "ctl": "Observe and control a running server.",
     "faults": "List the kinds of fault, or explain rules and tickets.",
     "handlers": "List the handlers and their options.",
     "healthcheck": "Exit 0 if the server answers, else 1.",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from functools import partial
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,12 +14,16 @@ from echoserver.net.inherited import forget_descriptors
 from echoserver.observe.logs import LogWriter
 from echoserver.process.descriptors import make_room
 from echoserver.process.notify import ServiceManager
-from echoserver.process.run import run
+from echoserver.process.reloading import reload
+from echoserver.process.run import Reload, run
 from echoserver.process.shortage import shortage_as_error
-from echoserver.process.signals import signals_as_events, taken_signals
+from echoserver.process.signals import EventInbox, signals_as_events, taken_signals
 from echoserver.process.uncaught import uncaught_errors_to
 from echoserver.server import Server
 from echoserver.serving.interpreter import take_charge_of_threads
+
+if TYPE_CHECKING:
+    from echoserver.admin.serving import AdminServer
 
 _STANDARD_ERROR = 2
 _LOG_CLOSE_SECONDS = 1.0
@@ -52,11 +58,21 @@ def command(**given: Given) -> None:
         with shortage_as_error():
             server = Server(loaded.config, log=writer.logger)
         with signals_as_events(*taken_signals()) as inbox, uncaught_errors_to(writer.logger, inbox.post):
+            again = partial(reload, server, writer, manager, lambda: load(given))
+            admin = _admin(server, writer, inbox, again)
             with shortage_as_error():
                 server.start()
             forget_descriptors(os.environ)
-            run(server, writer, inbox, manager, lambda: load(given))
+            run(server, writer, inbox, manager, again, admin)
     except ConfigError as error:
         raise loaded.locate(error) from None
     finally:
         writer.close(_LOG_CLOSE_SECONDS)
+
+
+def _admin(server: Server, writer: LogWriter, inbox: EventInbox, again: Reload) -> AdminServer | None:
+    if server.config.admin is None:
+        return None
+    from echoserver.process.administering import make_admin  # most servers have no such endpoint
+
+    return make_admin(server.config.admin, server, writer, inbox, again)

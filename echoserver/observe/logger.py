@@ -25,13 +25,6 @@ class Logger(Protocol):
         """Log what is broken."""
 
 
-def library_logger() -> Logger:
-    """Return the logger of an embedded server, which passes everything on to the standard library's."""
-    from echoserver.observe.embedded import library_logger as embedded  # it loads structlog, which takes long
-
-    return embedded()
-
-
 class LevelLogger:
     """Passes on events from one level upwards. Loading structlog to do this would take longer than all of the server.
 

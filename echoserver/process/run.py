@@ -9,15 +9,13 @@ import threading
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import asdict
-from time import monotonic, monotonic_ns
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from echoserver.clock import Deadline
-from echoserver.config import LoadedConfig, ServerConfig
 from echoserver.errors import ConfigError, EchoServerError
 from echoserver.observe.logs import LogWriter
 from echoserver.observe.metrics import ConnectionState
-from echoserver.process.descriptors import make_room
 from echoserver.process.notify import ServiceManager
 from echoserver.process.orphans import reap_orphans
 from echoserver.process.shortage import shortage_as_error
@@ -30,14 +28,21 @@ from echoserver.server import Server
 if TYPE_CHECKING:
     from echoserver.admin.serving import AdminServer
 
-Load = Callable[[], LoadedConfig]
+Reload = Callable[[], list[str]]
 _CAUSES: dict[Event, str] = {Notice.FAILED: "failure", Notice.DRAIN: "admin"}
 
 # What ends the process. SIGHUP does so where the terminal has gone.
 _ENDING = (*STOP_SIGNALS, signal.SIGHUP)
 
 
-def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceManager, load: Load) -> None:
+def run(
+    server: Server,
+    writer: LogWriter,
+    inbox: EventInbox,
+    manager: ServiceManager,
+    reload: Reload,
+    admin: AdminServer | None,
+) -> None:
     """Act on signals until the server has stopped.
 
     Parameters
@@ -50,8 +55,10 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
         Where signals arrive as events.
     manager:
         Is told when the server is ready, and when it begins to stop.
-    load:
-        Reads the configuration again.
+    reload:
+        Has the server do as the files say now; raises `ConfigError`, which has been logged.
+    admin:
+        What answers requests for control; `None` where that isn't asked for.
 
     Raises
     ------
@@ -62,36 +69,16 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
 
     """
     helpers = _Helpers(server, inbox)
-    admin = _admin(server, writer, inbox, manager, load, helpers)
     with shortage_as_error():
         helpers.start()
         if admin is not None:
             admin.start()
         if server.config.mode == "threads":
             _try_a_thread()
-    manager.tell(READY="1", STATUS=_status(server))
+    manager.tell(READY="1", STATUS=status_of(server))
     if os.getpid() == 1:
         inbox.post(signal.SIGCHLD)  # for those that ended before the signal was handled
-    next_stats = Deadline(server.config.stats_interval)
-    watchdog = Watchdog(os.environ, manager, writer.logger)
-    terminal = ControllingTerminal()
-    drained = False
-    while not drained:
-        for event in inbox.wait(watchdog.timeout(_nearest(next_stats, helpers.delay))):
-            drained = drained or event is Notice.DRAINED
-            if event == signal.SIGHUP and not terminal.has_gone():
-                if not helpers.draining:
-                    with suppress(ConfigError):  # it has been logged
-                        _reload(server, writer, manager, load)
-                    next_stats = Deadline(server.config.stats_interval)
-            elif _act(event, server, writer, helpers):
-                manager.tell(STOPPING="1", STATUS=f"draining {len(server.connections())} connections")
-        if helpers.delay.expired:
-            helpers.begin_drain()
-        watchdog.look(server.stuck)
-        if next_stats.expired and not drained:
-            writer.logger.info("stats", **_counters(server, writer))
-            next_stats = Deadline(server.config.stats_interval)
+    _act_until_drained(server, writer, inbox, manager, reload, helpers)
     failure = helpers.join()
     if admin is not None:
         admin.stop()
@@ -101,6 +88,36 @@ def run(server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceMa
     writer.patient_logger.info("stopped", cut=helpers.cut, **_counters(server, writer))
     if failure is not None:
         raise failure
+
+
+def _act_until_drained(
+    server: Server,
+    writer: LogWriter,
+    inbox: EventInbox,
+    manager: ServiceManager,
+    reload: Reload,
+    helpers: _Helpers,
+) -> None:
+    next_stats = Deadline(server.config.stats_interval)
+    watchdog = Watchdog(os.environ, manager, writer.logger)
+    terminal = ControllingTerminal()
+    drained = False
+    while not drained:
+        for event in inbox.wait(watchdog.timeout(_nearest(next_stats, helpers.delay))):
+            drained = drained or event is Notice.DRAINED
+            if event == signal.SIGHUP and not terminal.has_gone():
+                if not inbox.draining:
+                    with suppress(ConfigError):  # it has been logged
+                        reload()
+                    next_stats = Deadline(server.config.stats_interval)
+            elif _act(event, server, writer, helpers):
+                manager.tell(STOPPING="1", STATUS=f"draining {len(server.connections())} connections")
+        if helpers.delay.expired:
+            helpers.begin_drain()
+        watchdog.look(server.stuck)
+        if next_stats.expired and not drained:
+            writer.logger.info("stats", **_counters(server, writer))
+            next_stats = Deadline(server.config.stats_interval)
 
 
 class _Helpers:
@@ -116,8 +133,6 @@ class _Helpers:
         self._asked_to_drain = threading.Event()
         self.delay = Deadline(0)
         """When the drain begins that has been announced; the main thread's own."""
-        self.draining = False
-        """Whether the drain has been asked for; written by the main thread."""
         self._failure: EchoServerError | None = None  # written by `watch`
         self.cut: list[str] = []
         """Which connections had to be cut; written by `drain`."""
@@ -125,6 +140,11 @@ class _Helpers:
             threading.Thread(target=self._watch, name="watch", daemon=True),
             threading.Thread(target=self._drain, name="drain", daemon=True),
         ]
+
+    @property
+    def draining(self) -> bool:
+        """Whether the drain has been asked for."""
+        return self._inbox.draining
 
     @property
     def delay_is_over(self) -> bool:
@@ -138,7 +158,7 @@ class _Helpers:
 
     def begin_drain_after(self, seconds: float) -> None:
         """Have the server stopped that many seconds from now, and say until then that it is about to."""
-        self.draining = True
+        self._inbox.draining = True
         self.delay = Deadline(seconds)
         if not seconds:
             self.begin_drain()
@@ -175,28 +195,6 @@ def _nearest(*deadlines: Deadline) -> float | None:
     return None if left == math.inf else left
 
 
-def _admin(
-    server: Server, writer: LogWriter, inbox: EventInbox, manager: ServiceManager, load: Load, helpers: _Helpers
-) -> AdminServer | None:
-    """Return what answers requests for control; `None` where that isn't asked for."""
-    endpoint = server.config.admin
-    if endpoint is None:
-        return None
-    from echoserver.admin.guard import read_token  # most servers have no such endpoint
-    from echoserver.admin.local import Actions, LocalControl
-    from echoserver.admin.serving import AdminServer
-
-    actions = Actions(
-        drain=lambda: inbox.post(Notice.DRAIN),
-        is_draining=lambda: helpers.draining,
-        reload=lambda: _reload(server, writer, manager, load),
-        log_level=lambda: writer.level,
-        set_log_level=writer.set_level,
-    )
-    token = read_token(server.config.admin_token_file)
-    return AdminServer(endpoint, token, LocalControl(server, actions, writer.logger), writer.logger)
-
-
 def _try_a_thread() -> None:
     """Start one more thread, or raise: a server that can't start any would reset every peer it accepts."""
     thread = threading.Thread(target=lambda: None, name="spare", daemon=True)
@@ -228,39 +226,8 @@ def _act(event: Event, server: Server, writer: LogWriter, helpers: _Helpers) -> 
     return False
 
 
-def _reload(server: Server, writer: LogWriter, manager: ServiceManager, load: Load) -> list[str]:
-    """Read again what may have changed, and tell the service manager when that is done, whether it worked or not.
-
-    Returns the options that have changed. Raises `ConfigError`, which has been logged.
-    """
-    # The clock of systemd's own time stamps, which it needs to know this reload from an earlier one.
-    manager.tell(RELOADING="1", MONOTONIC_USEC=str(monotonic_ns() // 1000))
-    status = _status(server)
-    try:
-        config = _loaded(load, writer)
-        changed = server.reload(config)
-        writer.set_level(config.log_level)
-    except ConfigError as error:
-        status = f"{status}; not reloaded: {error}"
-        raise
-    else:
-        return changed
-    finally:
-        manager.tell(READY="1", STATUS=status)
-
-
-def _loaded(load: Load, writer: LogWriter) -> ServerConfig:
-    """Return what the files say now, with room for as many connections. Logs what is refused."""
-    try:
-        config = load().config
-        make_room(config.max_connections)
-    except ConfigError as error:
-        writer.logger.warning("not reloaded", reason=str(error))
-        raise
-    return config
-
-
-def _status(server: Server) -> str:
+def status_of(server: Server) -> str:
+    """Return what a service manager shows of a server that serves."""
     return f"serving on {', '.join(server.endpoints)}"
 
 

@@ -53,6 +53,8 @@ class EventInbox:
         self._events: SimpleQueue[Event] = SimpleQueue()
         self._waiting, self._waking = socket.socketpair()
         self._waking.setblocking(False)
+        self.draining = False
+        """Whether the process is about to stop; written by the main thread."""
 
     def fileno(self) -> int:
         """Return the descriptor that wakes the waiter when a byte is written to it."""

@@ -29,12 +29,10 @@ if TYPE_CHECKING:
     from echoserver.net.tls_facts import TlsInfo
 
 T = TypeVar("T")
-
 RECEIVE_BYTES = 65536
 """The most that a handler is given at once."""
 
-# What shutdown(2) says of a descriptor that is no longer this connection's socket: a handler has closed it.
-_NOT_OURS = frozenset({errno.EBADF, errno.ENOTSOCK})
+_NOT_OURS = frozenset({errno.EBADF, errno.ENOTSOCK})  # shutdown(2) where a handler has closed the descriptor
 
 
 class Wakeable(Protocol):

@@ -7,7 +7,7 @@ from pathlib import Path
 import tomli_w
 
 from echoserver.config import options
-from echoserver.config.addresses import Endpoints, Networks, Several
+from echoserver.config.addresses import AdminEndpoint, Endpoints, Networks, Several
 from echoserver.config.faults import FaultRules, FaultTicket
 from echoserver.config.values import (
     AmountKind,
@@ -50,6 +50,8 @@ def two_texts(kind: Kind) -> tuple[str, str]:
             return "10.0.0.0/8\n::1", "192.0.2.7"
         case Endpoints():
             return "tcp://[::]:9000\nunix:/run/echo.sock?mode=0600", "systemd:echo"
+        case AdminEndpoint():
+            return "unix:/run/admin.sock", "tcp://127.0.0.1:9001"
         case FaultRules():
             return "delay=50ms:10,200ms:2@10%\nreset@byte 1000", "drop@msg 5"
         case FaultTicket():
@@ -82,6 +84,15 @@ def wrong_texts(kind: Kind) -> list[str]:
             return ["localhost", "10.0.0.1/8", "10.0.0.0/33", "10.0.0.1 ", "10.0.0.1\n\n", "1", "::1/129"]
         case Endpoints():
             return ["localhost:9000", "udp://127.0.0.1:9000", "fd:", "fd:-1", "fd:x", "systemd:", "UNIX:/x", "/run/x"]
+        case AdminEndpoint():
+            return [
+                "localhost:9001",
+                "fd:3",
+                "systemd:admin",
+                "tls://127.0.0.1:1",
+                "unix:x",
+                "tcp://[::1]:1?proxy=require",
+            ]
         case FaultRules():
             return ["reset@", "dealy=1s", "drop\nrefuse@byte 5", "delay=50ms@200%", " ", "reset=\x1b[2J"]
         case FaultTicket():
@@ -136,6 +147,8 @@ def wrong_values(kind: Kind) -> list[object]:
             return ["::1", b"", ["x"], [1], [["::1"]], {"::1": 1}, 1, True, 1.5, [""]]
         case Endpoints():
             return ["unix:/x", b"", ["x"], [1], [["unix:/x"]], {"unix:/x": 1}, 1, True, 1.5, [""]]
+        case AdminEndpoint():
+            return [*of_other_types, "fd:3", 1, True]
         case FaultRules():
             return ["reset", b"", [1], [["reset"]], {"reset": 1}, 1, True, 1.5, [""]]
         case FaultTicket():

@@ -10,7 +10,6 @@ import threading
 import pytest
 
 from echoserver import Server, ServerConfig
-from echoserver.config import load_config
 from echoserver.errors import BindError
 from echoserver.observe.logs import LogWriter
 from echoserver.process.notify import ServiceManager
@@ -34,7 +33,7 @@ class Running:
 
     def _run(self) -> None:
         try:
-            run(self.server, self._writer, self.inbox, ServiceManager({}), lambda: load_config({}, {}))
+            run(self.server, self._writer, self.inbox, ServiceManager({}), list, None)
         except BindError as error:
             self._failure = error
 
