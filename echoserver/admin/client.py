@@ -63,6 +63,7 @@ def ask(
 def _exchange(endpoint: Endpoint, request: bytes) -> bytes:
     with _connected(endpoint) as sock:
         sock.sendall(request)
+        sock.shutdown(socket.SHUT_WR)  # whatever answers there, it has all that it will get
         answer = bytearray()
         while data := sock.recv(65536):
             answer += data

@@ -7,7 +7,7 @@ import typing
 from collections.abc import Iterable
 from typing import Any, get_args, get_origin, get_type_hints, is_typeddict
 
-from echoserver.admin.routes import Route
+from echoserver.admin.route import Route
 from echoserver.version import __version__
 
 Schema = dict[str, Any]

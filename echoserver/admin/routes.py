@@ -2,39 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 
 from echoserver.admin import answers
 from echoserver.admin.control import SORTABLE, ConflictError, Control, ControlError, Query, UnknownError
 from echoserver.admin.guard import SAFE_METHODS, Guard
+from echoserver.admin.openapi import document
 from echoserver.admin.requests import RefusedError, Reply, Request, json_reply, parsed_body
+from echoserver.admin.route import Fields, Route
 from echoserver.version import __version__
-
-Fields = Mapping[str, type | tuple[type, ...]]
-
-
-@dataclass(frozen=True, slots=True)
-class Route:
-    """One entry."""
-
-    method: str
-    path: str
-    """With `{id}` where the name of a connection stands."""
-    summary: str
-    answer: type
-    """The type of a good answer."""
-    call: Callable[[Control, Request, str, dict[str, object]], object]
-    """Given the control, the request, the name of the connection, and the fields of the body."""
-    query: Fields = field(default_factory=dict)
-    body: Fields | None = None
-    """The fields of the body; `None` where there must be none."""
-
-    @property
-    def pattern(self) -> re.Pattern[str]:
-        """What the path must match."""
-        return re.compile(re.escape(self.path).replace(r"\{id\}", "([^/]+)"))
 
 
 def _connections(control: Control, request: Request, _name: str, _body: object) -> object:
@@ -208,8 +184,6 @@ class Api:
         return Reply(200, body, content_type)
 
     def _openapi(self, _request: Request) -> Reply:
-        from echoserver.admin.openapi import document  # few ask
-
         return json_reply(document(ROUTES))
 
     _open: Mapping[str, Callable[[Api, Request], Reply]] = {

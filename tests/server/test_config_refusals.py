@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 
 from echoserver import ServerConfig
-from echoserver.config import flag_of, load_config
+from echoserver.config import default_of, flag_of, load_config
 from echoserver.errors import ConfigError, shown
 from server.config_kit import (
     OPTIONS,
@@ -65,7 +65,8 @@ def test_a_wrong_value_in_a_file_is_refused_by_name(name, file):
 @pytest.mark.parametrize("name", OPTIONS)
 def test_a_wrong_value_in_python_is_refused_by_name(name):
     kind = OPTIONS[name].kind
-    for value in [None, *wrong_values(kind)]:
+    nothing = [] if default_of(name) is None else [None]
+    for value in [*nothing, *wrong_values(kind)]:
         with pytest.raises(ConfigError) as refusal:
             ServerConfig(**{name: value})
         assert str(refusal.value) == f"{name}: {shown(refused_part(kind, value))} is refused: must be {kind.allowed}"
