@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from echoserver.admin import answers
 from echoserver.admin.control import SORTABLE, ConflictError, Control, ControlError, Query, UnknownError
+from echoserver.admin.files import PATHS, file_reply
 from echoserver.admin.guard import SAFE_METHODS, Guard
 from echoserver.admin.openapi import document
 from echoserver.admin.requests import RefusedError, Reply, Request, json_reply, parsed_body
@@ -143,12 +144,12 @@ class Api:
             return json_reply({"error": str(error)}, 400)
 
     def _answer(self, request: Request) -> Reply:
-        if request.path in self._open:
+        if request.path in self._open or request.path in PATHS:
             if request.method not in SAFE_METHODS:
                 raise RefusedError(405, f"{request.path} takes GET", Allow="GET, HEAD")
             if request.body:
                 raise RefusedError(400, "a body is not wanted here")
-            return self._open[request.path](self, request)
+            return file_reply(request.path) if request.path in PATHS else self._open[request.path](self, request)
         matching = [(route, match) for route in ROUTES if (match := route.pattern.fullmatch(request.path))]
         if not matching:
             raise RefusedError(404, "there is no such page; /openapi.json lists them")

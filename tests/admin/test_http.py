@@ -94,7 +94,7 @@ def test_a_connection_is_killed_and_the_log_says_by_whom(administer, connect):
     assert peer.read_to_break() == b""
     (line,) = admin.log.lines("connection killed")
     assert line["by"] == f"admin pid={os.getpid()},uid={os.getuid()}"
-    assert admin.log.wait_for("connection ended", id=1)[0]["reason"] == "killed"
+    assert admin.log.wait_for("connection ended", reason="killed")[0]["id"] == 1
     wait_for(lambda: not admin.server.connections(), "it has not ended")
     assert admin.ask("DELETE", "/api/v1/connections/1")[0] == 404
 

@@ -16,6 +16,8 @@ from server.ways import wait_for
 def why(admin: Administered, name: str | None = None) -> list[str]:
     path = "/api/v1/why" if name is None else f"/api/v1/connections/{name}/why"
     status, answer, _ = admin.ask("GET", path)
+    if status == 404:  # it has not been accepted yet
+        return []
     assert status == 200, answer
     sentences: list[str] = answer["sentences"]
     return sentences
@@ -85,6 +87,7 @@ def test_a_handler_that_keeps_its_thread(administer, connect, gate):
     peers = [connect(admin) for _ in range(3)]
     for peer in peers:
         peer.send(b"hello")
+    wait_for(lambda: len(admin.server.connections()) == 3, "not all are accepted")
     thread = r"(worker-1|conn-\d)"
     says(admin, rf"{thread} has been in test_why\.py:\d+ in stand_still for \d\.\d s; ends as killed in \d+ s .*", "1")
     says(admin, rf"{thread} has been in test_why\.py:\d+ in stand_still for [1-9]\.\d s for connection 1")

@@ -146,6 +146,8 @@ OTHERS = {
     "log_format": "json",
     "processes": 2,
     "retire_timeout": 1,
+    "admin": "unix:/run/admin.sock",
+    "admin_token_file": "token",
 }
 
 
