@@ -66,3 +66,18 @@ def test_the_limit_of_a_host_is_counted_over_all_processes(mode):
         wait_until(lambda: crew.stats()["active"] == 0)
         with crew.connect() as peer:
             assert is_served(peer)
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_behind_a_proxy_the_host_is_that_of_the_header_in_all_processes(mode):
+    options = ("--listen", "tcp://127.0.0.1:0?proxy=require", "--proxy-trusted", "127.0.0.1")
+    with Crew(*options, "--max-connections-per-host", 3, "--mode", mode, processes=3) as crew:
+        peers = [crew.connect() for _ in range(9)]
+        for number, peer in enumerate(peers):
+            host = "192.0.2.1" if number < 6 else f"2001:db8::{number}"
+            family, local = ("TCP4", "192.0.2.9") if number < 6 else ("TCP6", "2001:db8::9")
+            peer.sendall(f"PROXY {family} {host} {local} {4000 + number} 9000\r\n".encode())
+        assert [is_served(peer) for peer in peers].count(True) == 6, "three of one host, and three of three others"
+        assert crew.stats()["rejected"] == 3
+        for peer in peers:
+            peer.close()
