@@ -47,6 +47,15 @@ class FaultRules(TypedDict):
     """Null without rules."""
 
 
+class Durations(TypedDict):
+    """How long connections were open that have ended since this is counted."""
+
+    bounds: list[float]
+    """The upper ends of the buckets; what is longer is in one more."""
+    counts: list[int]
+    sum: float
+
+
 class Snapshot(TypedDict):
     """The whole server at one moment."""
 
@@ -61,6 +70,7 @@ class Snapshot(TypedDict):
     limits: Limits
     counters: dict[str, Any]
     """The fields of `Snapshot` in the library: `accepted == active + sum(closed)` holds."""
+    durations: Durations
     faults: FaultRules
     log_level: str
 

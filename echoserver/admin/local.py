@@ -31,6 +31,7 @@ from echoserver.admin.threads import places_by_thread, threads_of
 from echoserver.admin.why import Facts, Whole, of_connection, of_server
 from echoserver.errors import ConfigError
 from echoserver.net.tcp_info import tcp_info, waiting_peers
+from echoserver.observe.histogram import BOUNDS
 from echoserver.observe.logger import LEVELS, Logger
 from echoserver.observe.metrics import CloseReason
 from echoserver.server import Server
@@ -74,6 +75,7 @@ class LocalControl:
         self._actions = actions
         self._log = log
         self._began = monotonic()
+        self._durations = server.inside.keep_durations()
 
     # -- what is
 
@@ -82,6 +84,7 @@ class LocalControl:
         config, stats = self._server.config, self._server.stats()
         uptime, state = round(monotonic() - self._began, 3), "draining" if self.is_draining else "serving"
         faults = self.faults()
+        durations, total = self._durations.read()
         return {
             "version": __version__,
             "handler": self._server.inside.handler,
@@ -113,6 +116,7 @@ class LocalControl:
                 "drain_timeout": config.drain_timeout,
             },
             "counters": {name: value for name, value in asdict(stats).items() if value is not None},
+            "durations": {"bounds": list(BOUNDS), "counts": durations, "sum": total},
             "faults": {"rules": faults["rules"], "seed": faults["seed"]},
             "log_level": self._actions.log_level(),
         }

@@ -3,9 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import accumulate
 
 from prometheus_client import CollectorRegistry
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, InfoMetricFamily, Metric
+from prometheus_client.core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    InfoMetricFamily,
+    Metric,
+)
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
@@ -72,6 +79,7 @@ class ServerCollector(Collector):
         for reason, count in counters["closed"].items():
             closed.add_metric([reason], count)
         yield closed
+        yield _durations(snapshot)
         yield from _counters(counters, _COUNTERS)
         if (faults := counters.get("faults")) is not None:
             family = CounterMetricFamily("echoserver_faults", "Faults that have happened, by kind.", labels=["fault"])
@@ -88,6 +96,17 @@ class ServerCollector(Collector):
 def _counters(values: dict[str, float], table: dict[str, tuple[str, str]]) -> Iterator[Metric]:
     for name, (metric, text) in table.items():
         yield CounterMetricFamily(f"echoserver_{metric}", text, values[name])
+
+
+def _durations(snapshot: Snapshot) -> Metric:
+    durations = snapshot["durations"]
+    ends = [*(format(bound, "g") for bound in durations["bounds"]), "+Inf"]
+    return HistogramMetricFamily(
+        "echoserver_connection_duration_seconds",
+        "How long connections were open that have ended.",
+        buckets=list(zip(ends, accumulate(durations["counts"]), strict=True)),
+        sum_value=durations["sum"],
+    )
 
 
 def _processes(snapshot: Snapshot) -> Iterator[Metric]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from echoserver.net.listener import Listener
 from echoserver.net.listeners import Listeners
+from echoserver.observe.histogram import Histogram
 from echoserver.serving.accepting import Accepting
 from echoserver.serving.admission import Admission
 from echoserver.serving.connection import Connection
@@ -66,6 +67,13 @@ class Inside:
         """The rules for the faults of new connections, and the seed; `None` without rules."""
         faults = self._lifecycle.recipe.faults
         return ([], None) if faults is None else (faults.rules, faults.seed)
+
+    def keep_durations(self) -> Histogram:
+        """Count from now on how long connections are open, and return where."""
+        durations = self._lifecycle.durations
+        if durations is None:
+            durations = self._lifecycle.durations = Histogram()
+        return durations
 
     def still(self, connection: Connection) -> float:
         """Return for how many seconds nothing has moved on a connection."""

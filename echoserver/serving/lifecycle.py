@@ -19,6 +19,7 @@ from echoserver.handlers import HandlerFactory
 from echoserver.net.listener import Listener
 from echoserver.net.splice import PipePool
 from echoserver.observe.connection_log import log_end, log_stuck
+from echoserver.observe.histogram import Histogram
 from echoserver.observe.logger import Logger
 from echoserver.observe.metrics import CloseReason, ConnectionState, Metrics
 from echoserver.observe.telling import report, tell
@@ -118,6 +119,8 @@ class Lifecycle:
         """Serves what is admitted; set before the acceptor starts."""
         self.lingering: SimpleQueue[Connection | None] = SimpleQueue()
         """Serving threads to the janitor: linger with this connection; `None` ends it."""
+        self.durations: Histogram | None = None
+        """How long connections were open, where somebody wants to know; set at most once."""
         self.over = Event()
         """Set when the server has stopped, or cannot go on."""
         self.failure: BaseException | None = None
@@ -226,6 +229,8 @@ class Lifecycle:
                 return
         except Exception:  # noqa: BLE001 - no memory to count with: the place is worth more than the count
             report()
+        if self.durations is not None:
+            self.durations.add(monotonic() - connection.opened_at)
         try:
             log_end(self._log, connection)
         except Exception:  # noqa: BLE001 - the log of an embedding program may raise; this thread serves others too

@@ -9,6 +9,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from server.kit import PATIENCE, Peer
+from server.ways import wait_for
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
 
@@ -30,6 +31,23 @@ def balance(samples) -> tuple[float, float]:
     closed = sum(value for (name, _), value in samples.items() if name == "echoserver_connections_closed_total")
     accepted = samples["echoserver_connections_accepted_total", ()]
     return accepted, samples["echoserver_connections_active", ()] + closed
+
+
+def test_how_long_connections_were_open(administer, connect):
+    admin = administer()
+    peers = [connect(admin) for _ in range(3)]
+    for peer in peers:
+        assert peer.exchange(b"hello") == b"hello"
+    bucket = "echoserver_connection_duration_seconds_bucket"
+    assert scrape(admin)[0][bucket, (("le", "+Inf"),)] == 0
+    for peer in peers:
+        peer.close()
+    wait_for(lambda: scrape(admin)[0][bucket, (("le", "+Inf"),)] == 3, "not all have been counted")
+    samples, _ = scrape(admin)
+    counts = [value for (name, _), value in samples.items() if name == bucket]
+    assert counts == sorted(counts)
+    assert samples["echoserver_connection_duration_seconds_count", ()] == 3
+    assert 0 < samples["echoserver_connection_duration_seconds_sum", ()] < 60
 
 
 @pytest.mark.parametrize(("headers", "kind"), [(None, "text/plain"), (OPENMETRICS, "application/openmetrics-text")])
