@@ -165,6 +165,10 @@ class Acceptor:
             # It is no longer watched where all wait for a place since another listener of the same batch.
             if listener.fileno() not in self._watched or self._stopping.is_set():
                 return
+            # Of several processes, each would otherwise take a place for the same peer, and reject others meanwhile.
+            if self._admission.shared is not None and self._config.at_limit == "reject":
+                self._accept(listener, None)
+                return
             lease = self._admission.take_place()
             # At the limit: right after the kernel has said so, a peer waits for certain; later, ask it first.
             if lease is None and (accepted or (lease := self._at_limit(listener)) is None):
@@ -214,12 +218,13 @@ class Acceptor:
         for descriptor in self.listeners:
             self._unwatch(descriptor)
 
-    def _accept(self, listener: Listener, lease: Lease) -> bool:
-        """Accept one peer; return whether to try for another."""
+    def _accept(self, listener: Listener, lease: Lease | None) -> bool:
+        """Accept one peer, and close it if there is no place, then or before; return whether to try for another."""
         try:
             sock, address = listener.sock.accept()
         except OSError as error:
-            lease.release()
+            if lease is not None:
+                lease.release()
             if error.errno in _SHORTAGE:
                 self._pause_for(listener, error)
             elif error.errno in _PEER_GONE:
@@ -228,8 +233,14 @@ class Acceptor:
                 raise
             return False
         except BaseException:  # no memory
-            lease.release()
+            if lease is not None:
+                lease.release()
             raise
+        if lease is None and (lease := self._admission.take_place()) is None:
+            self._warn_of_limit()
+            self._admission.metrics.rejected()  # counted first, as below
+            sock.close()
+            return False
         if not isinstance(address, tuple):  # a unix socket: its peers are processes of this machine, which have no host
             address = welcome(sock)
         elif not listener.endpoint.proxy and not lease.enter_host(address[0]):
@@ -254,27 +265,21 @@ class Acceptor:
 
     def _at_limit(self, listener: Listener) -> Lease | None:
         """Deal with a peer that waits while all places are taken; return a place, or `None`."""
+        if self._config.at_limit == "reject":
+            self._accept(listener, None)
+            return None
+        self._warn_of_limit()
+        self._admission.metrics.held()
+        assert self._watching is not None, "adopt() comes first"
+        lease = self._wait.begin(self._watching)
+        if lease is None:
+            self._unwatch_all()
+        return lease
+
+    def _warn_of_limit(self) -> None:
         if self._warn_limit.ready():
             active, limit = len(self._admission.registry), self._config.max_connections
             tell(self._log.warning, "connection limit reached", active=active, limit=limit)
-        if self._config.at_limit == "wait":
-            self._admission.metrics.held()
-            assert self._watching is not None, "adopt() comes first"
-            lease = self._wait.begin(self._watching)
-            if lease is None:
-                self._unwatch_all()
-            return lease
-        try:
-            sock, _ = listener.sock.accept()
-        except OSError as error:
-            if error.errno in _SHORTAGE:
-                self._pause_for(listener, error)
-            elif error.errno != errno.EAGAIN and error.errno not in _PEER_GONE:
-                raise
-            return None
-        self._admission.metrics.rejected()  # counted first, as above
-        sock.close()
-        return None
 
     def _give_others_a_turn(self) -> None:
         """Begin to listen anew, once in a while: the kernel would tell the same process of all peers (epoll(7))."""
