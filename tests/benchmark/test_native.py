@@ -44,7 +44,8 @@ def test_a_load_in_miniature(name, server):
         pytest.skip("it has no TLS")
     if workload.traffic.tls and not native.has_tls():
         pytest.skip("OpenSSL's headers are not here")
-    sample = measure(workload, SERVERS[server], 0.05)
+    # Long enough for an answer although other tests keep the cores busy.
+    sample = measure(workload, SERVERS[server], 0.4)
     assert sample.problem == ""
     assert sample.value > 0
     assert sample.cpu is not None
