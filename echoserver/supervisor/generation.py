@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from bisect import insort
 from enum import Enum, auto
 from time import monotonic
 
@@ -93,9 +94,7 @@ class Generation:
         self.size = size
         self.members: list[Process] = []
         self.due: list[float] = []
-        """When to start processes in place of those that have died."""
-        self.cause = ""
-        """Why the last one died."""
+        """When to start processes in place of those that have died, the next one first."""
         self._deaths_at_once = 0
         self._never_served = 0
 
@@ -116,12 +115,11 @@ class Generation:
         """Note that a process has begun to serve."""
         self._never_served = 0
 
-    def replace_later(self, process: Process, cause: str) -> float:
-        """Note when to replace a process that has died; return after how many seconds.
+    def replace_later(self, process: Process) -> None:
+        """Note when to replace a process that has died.
 
         At once the first time; later and later where processes die as soon as they have started.
         """
-        self.cause = cause
         now = monotonic()
         longest = _LONGEST_DELAY_SERVED
         if process.served_since is None:
@@ -133,8 +131,7 @@ class Generation:
         else:
             delay = min(_FIRST_DELAY * 2**self._deaths_at_once, longest)
             self._deaths_at_once = min(self._deaths_at_once + 1, _TRIES * 2)
-        self.due.append(now + delay)
-        return delay
+        insort(self.due, now + delay)
 
 
 def process_name(row: Row) -> str:

@@ -26,12 +26,12 @@ class Reporting:
     config:
         What to log, and how.
     gone:
-        The counters of processes that have ended.
+        The counters of processes that have ended, and of the supervisor itself.
 
     """
 
     def __init__(self, config: ServerConfig, gone: Message) -> None:
-        self.gone = gone
+        self.gone = summed([{"reloads": 0, "failed_reloads": 0, "deaths": {}}, gone])
         self._purposes: set[str] = set()
         self._due = Deadline(0)
         self._stats_due = Deadline(0)
@@ -88,6 +88,14 @@ class Reporting:
         counters = summed([self.gone, *(process.report for process in processes)])
         counters["log_dropped"] = counters.get("log_dropped", 0) + self._log.dropped
         self.log.info(event, **more, processes=len(processes), **counters)
+
+    def count(self, name: str) -> None:
+        """Count something that concerns all processes and happens in none of them: `reloads` or `failed_reloads`."""
+        self.gone = summed([self.gone, {name: 1}])
+
+    def count_death(self, cause: str) -> None:
+        """Count a process that has ended although nobody had ended it, or with connections that nobody had ended."""
+        self.gone = summed([self.gone, {"deaths": {cause: 1}}])
 
     def bury(self, process: Process, kept: Message) -> int:
         """Count what a process that has ended had counted; return how many connections were lost with it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from bisect import insort
 from collections.abc import Callable
 from time import monotonic, monotonic_ns
 
@@ -157,6 +158,8 @@ class Succession:
     def _look_who_leaves(self) -> None:
         """Say that the reload is done, when only the new processes accept peers."""
         if not self._leaving and self.serving is not None:
+            if self._done == "reloaded":
+                self._reporting.count("reloads")
             self._log.info(self._done, changed=self._changed, **self.serving.facts())
             self._done = "reloaded"
             self._say_ready()
@@ -199,6 +202,7 @@ class Succession:
             process.end()
 
     def _say_not_reloaded(self, reason: str) -> None:
+        self._reporting.count("failed_reloads")
         self._log.error("not reloaded", reason=reason)
         self._manager.tell(READY="1", STATUS=f"{self._status()}; not reloaded: {reason}")
 
@@ -220,7 +224,7 @@ class Succession:
             self._pool.fork(generation)
         except EchoServerError as error:
             self._log.error("cannot replace a process", reason=str(error))
-            generation.due.append(monotonic() + _RETRY_SECONDS)
+            insort(generation.due, monotonic() + _RETRY_SECONDS)
 
 
 def processes_of(config: ServerConfig) -> int:

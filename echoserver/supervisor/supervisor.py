@@ -214,12 +214,13 @@ class Supervisor:
         lost = self._reporting.bury(process, self._pool.board.bury(process.row))
         generation = process.generation
         self._cut += process.cut
+        died = cause  # by what it is counted, since there are few of these; a refusal can be any text
         if process.refusal is not None:
             cause = process.refusal["reason"]
         facts = {"worker": process.name, "pid": process.pid, "cause": cause, "lost": lost}
         if process.state in (State.RETIRING, State.DRAINING):
             if lost:
-                self._log.error("process died", **facts)
+                self._say_died(died, facts)
             elif process.state is State.RETIRING:
                 self._log.info("process retired", worker=process.name, pid=process.pid)
         elif generation is self._succession.coming and self._succession.serving is not None:
@@ -227,10 +228,14 @@ class Supervisor:
         elif generation is self._succession.coming and process.refusal is not None:
             self._fail(RefusedError(cause, process.refusal["code"]))
         else:
-            self._log.error("process died", **facts)
-            generation.replace_later(process, cause)
+            self._say_died(died, facts)
+            generation.replace_later(process)
             if not generation.comes_up and not any(each.served_since for each in generation.members):
                 self._fail(EchoServerError(f"no worker process comes up; the last one ended with {cause}"))
+
+    def _say_died(self, cause: str, facts: Message) -> None:
+        self._reporting.count_death(cause)
+        self._log.error("process died", **facts)
 
     # -- the end
 

@@ -135,7 +135,7 @@ def execute(pool: Pool, generation: Generation, gone: Message, variables: dict[s
     for number in passed:
         os.set_inheritable(number, True)
     # Ignored signals stay ignored, and blocked ones wait, until the new image has its handlers.
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
+    handler = signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     waiting = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1)
     signal.pthread_sigmask(signal.SIG_BLOCK, waiting)
     try:
@@ -144,6 +144,7 @@ def execute(pool: Pool, generation: Generation, gone: Message, variables: dict[s
     except OSError as error:
         raise _not_executed(error) from None
     finally:
+        signal.signal(signal.SIGUSR2, handler)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, waiting)
         for number in passed:
             os.set_inheritable(number, False)

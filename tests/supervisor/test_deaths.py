@@ -52,6 +52,7 @@ def test_a_process_that_dies_is_replaced_and_harms_no_other(tmp_path, mode, word
         stats = crew.stats()
         assert (stats["accepted"], stats["active"]) == (60, 60 - harmed)
         assert stats["closed"]["lost"] == harmed
+        assert stats["deaths"] == {cause: 1}
         with crew.connect() as peer:
             assert swap(peer, b"new") == b"new"
         for peer in peers:
@@ -59,6 +60,7 @@ def test_a_process_that_dies_is_replaced_and_harms_no_other(tmp_path, mode, word
         crew.send_signal(signal.SIGTERM)
         assert crew.finish() == 0
     last = crew.events[-1]
+    assert last["deaths"] == {cause: 1}
     assert last["accepted"] == sum(last["closed"].values()) == 61
 
 

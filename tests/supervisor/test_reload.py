@@ -58,6 +58,7 @@ def test_open_connections_go_on_and_new_ones_get_the_new_configuration(tmp_path,
             assert swap(old, b"Hello") == b"HELLO", "the old process goes on with the code that it has"
             stats = crew.stats()
             assert stats["accepted"] == 2
+            assert (stats["reloads"], stats["failed_reloads"], stats["deaths"]) == (1, 0, {})
         crew.wait_for("process retired")
         wait_until(lambda: len(crew.workers) == 3)
         assert not set(first.values()) & set(crew.workers.values())
@@ -104,6 +105,7 @@ def test_what_cannot_be_loaded_leaves_the_old_processes_serving(tmp_path, file, 
         crew.send_signal(signal.SIGTERM)
         assert old.recv(1) == b""
         assert crew.finish() == 0
+    assert (crew.events[-1]["reloads"], crew.events[-1]["failed_reloads"]) == (1, 1)
     assert [line for line in crew.lines if not line.startswith("{")] == []
 
 
