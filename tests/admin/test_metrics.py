@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
 import threading
 
 import pytest
@@ -64,6 +66,14 @@ def test_both_formats_can_be_parsed(administer, connect, headers, kind):
     assert (labels["handler"], labels["mode"]) == ("upper", admin.server.config.mode)
     assert ("echoserver_workers_busy", ()) in samples or admin.server.config.mode == "threads"
     assert not any("127.0.0.1:" in value for _, labels in samples for name, value in labels if name != "endpoint")
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="needs promtool: apt-get install prometheus")
+def test_promtool_finds_nothing_to_complain_of(administer):
+    admin = administer(fault=["delay=1ms"])
+    _, body, _ = admin.ask("GET", "/metrics")
+    done = subprocess.run(["promtool", "check", "metrics"], input=body, capture_output=True, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
 
 
 def test_every_scrape_adds_up_under_load(administer):
